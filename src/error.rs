@@ -1,0 +1,74 @@
+//! The typed error of every op and backend.
+
+use std::fmt::Display;
+
+/// What went wrong, with the op, the argument, what was expected and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that the op's contract does not allow.
+    #[error("{op}: argument `{argument}`: expected {expected}, found {found}")]
+    Argument {
+        /// The op, or the constructor, that was called.
+        op: &'static str,
+        /// The name of the argument as in the op's struct.
+        argument: &'static str,
+        /// What the contract asks for.
+        expected: String,
+        /// What was passed.
+        found: String,
+    },
+    /// Memory for a buffer or for scratch space could not be had.
+    #[error("{op}: out of memory for {elements} elements of {dtype}")]
+    OutOfMemory {
+        /// The op that asked for the memory.
+        op: &'static str,
+        /// How many elements it asked for.
+        elements: usize,
+        /// The type of an element.
+        dtype: &'static str,
+    },
+    /// The backend, or a form of it that was asked for, is not on this machine.
+    #[error("backend `{backend}` is not available: {reason}")]
+    Unavailable {
+        /// The backend's name.
+        backend: String,
+        /// Why it is not there, and what would bring it.
+        reason: String,
+    },
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn argument(
+        op: &'static str,
+        argument: &'static str,
+        expected: impl Display,
+        found: impl Display,
+    ) -> Self {
+        Self::Argument { op, argument, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// One size that must equal another: `expected` says in words what the number is.
+pub(crate) fn expect_size(
+    op: &'static str,
+    argument: &'static str,
+    what: &str,
+    expected: usize,
+    found: usize,
+) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::argument(op, argument, format_args!("{what} = {expected}"), found))
+}
+
+/// The product of `sizes`, or an error where it does not fit in 64 bits.
+pub(crate) fn checked_product(op: &'static str, argument: &'static str, sizes: &[usize]) -> Result<usize> {
+    sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).ok_or_else(|| {
+        Error::argument(op, argument, "a size that fits in memory", format_args!("the product of {sizes:?}"))
+    })
+}

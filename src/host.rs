@@ -1,0 +1,66 @@
+//! What the backends in the host's memory share: buffers are `Vec`s and views are slices.
+
+use crate::element::Scalar;
+use crate::error::{Error, Result, expect_size};
+
+/// A vector of `len` zeros, or an error where there is no memory for it.
+pub(crate) fn zeros<T: Scalar>(op: &'static str, len: usize) -> Result<Vec<T>> {
+    let mut vec = Vec::new();
+    reserve(op, &mut vec, len)?;
+    vec.resize(len, T::zeroed());
+    Ok(vec)
+}
+
+/// A copy of `host`, or an error where there is no memory for it.
+pub(crate) fn copied<T: Scalar>(op: &'static str, host: &[T]) -> Result<Vec<T>> {
+    let mut vec = Vec::new();
+    reserve(op, &mut vec, host.len())?;
+    vec.extend_from_slice(host);
+    Ok(vec)
+}
+
+fn reserve<T: Scalar>(op: &'static str, vec: &mut Vec<T>, len: usize) -> Result<()> {
+    vec.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { op, elements: len, dtype: T::DTYPE.name() })
+}
+
+/// Copies between slices of equal length.
+pub(crate) fn copy<T: Scalar>(op: &'static str, source: &[T], target: &mut [T]) -> Result<()> {
+    expect_size(op, "host", "the elements of the view", target.len(), source.len())?;
+    target.copy_from_slice(source);
+    Ok(())
+}
+
+/// The associated types and the memory methods of a [`Backend`](crate::Backend) whose memory is the host's.
+macro_rules! host_memory {
+    () => {
+        type View<'a, T: Scalar> = &'a [T];
+        type ViewMut<'a, T: Scalar> = &'a mut [T];
+        type Buffer<T: Scalar> = Vec<T>;
+
+        fn zeros<T: Scalar>(&self, len: usize) -> Result<Vec<T>> {
+            crate::host::zeros("zeros", len)
+        }
+
+        fn upload<T: Scalar>(&self, host: &[T]) -> Result<Vec<T>> {
+            crate::host::copied("upload", host)
+        }
+
+        fn write<T: Scalar>(&self, host: &[T], target: &mut [T]) -> Result<()> {
+            crate::host::copy("write", host, target)
+        }
+
+        fn read<T: Scalar>(&self, source: &[T], host: &mut [T]) -> Result<()> {
+            crate::host::copy("read", source, host)
+        }
+
+        fn view<'a, T: Scalar>(&self, buffer: &'a Vec<T>) -> &'a [T] {
+            buffer
+        }
+
+        fn view_mut<'a, T: Scalar>(&self, buffer: &'a mut Vec<T>) -> &'a mut [T] {
+            buffer
+        }
+    };
+}
+
+pub(crate) use host_memory;

@@ -1,0 +1,1 @@
+//! The thin model wrapper: published checkpoints, state and generation, generic over [`Backend`](crate::Backend).
