@@ -35,11 +35,11 @@ pub trait WeightMatrix: Send + Sync {
 /// let x = [3.0f32, 4.0];
 /// let mut y = [0.0f32; 2];
 /// let args = RmsNorm::<Cpu, f32, f32> {
-///     input: Rows::new(&x, 1, 2)?,
+///     input: Rows::new(&x[..], 1, 2)?,
 ///     residual: None,
 ///     weight: None,
 ///     eps: 0.0,
-///     output: Rows::new(&mut y, 1, 2)?,
+///     output: Rows::new(&mut y[..], 1, 2)?,
 /// };
 /// cpu.rms_norm(args, &mut Default::default())?;
 /// assert!((y[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-6);

@@ -1,17 +1,189 @@
-//! The exact CPU backend. For now it stands on the reference.
-use crate::Reference;
+//! The exact CPU backend: every op as a fixed sequence of binary32 operations, over vectors of any width.
+//!
+//! Thread count, vector width, batch and any split of a sequence give the same bits: `docs/arithmetic.md`.
 
-/// The CPU backend.
-pub type Cpu = Reference;
+mod causal_conv1d;
+mod elementary;
+mod embedding;
+mod gemm;
+mod isa;
+mod math;
+mod rms_norm;
+mod selective_scan;
+pub(crate) mod simd;
+mod threads;
 
-impl Reference {
-    /// The CPU backend.
-    pub fn new() -> Self {
-        Reference
+pub use elementary::Elementary;
+pub use gemm::PackedWeights;
+pub use isa::{ISA_VARIABLE, Isa};
+
+use crate::backend::Backend;
+use crate::element::{DType, Element, Scalar};
+use crate::error::{Error, Result};
+use crate::host::host_memory;
+use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
+use crate::rows::Rows;
+use bytemuck::cast_slice;
+use gemm::pack::Aligned;
+use isa::Supported;
+use std::sync::Arc;
+use threads::Threads;
+
+/// The CPU backend. Clones share their threads.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    isa: Supported,
+    threads: Arc<Threads>,
+}
+
+/// Scratch memory of [`Cpu`]'s ops. It grows to what a call needs and keeps that for the next.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// Packed inputs of a matrix product.
+    inputs: Aligned<f32>,
+    /// Scratch of the scan, a part per thread.
+    scan: Aligned<f32>,
+}
+
+/// Chooses what a [`Cpu`] runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuBuilder {
+    isa: Option<Isa>,
+    threads: Option<usize>,
+}
+
+impl CpuBuilder {
+    /// The instruction set, instead of the one that [`ISA_VARIABLE`] names or the fastest that this CPU has.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
     }
 
-    /// What it runs on.
+    /// The number of threads, instead of the number of CPUs that this process may use.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Makes the backend.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where this CPU lacks the instruction set, or [`ISA_VARIABLE`] names none.
+    /// [`Error::Argument`] for zero threads, or more than 4096.
+    pub fn build(self) -> Result<Cpu> {
+        let isa = match self.isa {
+            Some(isa) => Supported::new(isa)?,
+            None => Supported::from_environment()?,
+        };
+        let threads = self.threads.unwrap_or_else(available_threads);
+        if !(1..=4096).contains(&threads) {
+            return Err(Error::argument("CpuBuilder::build", "threads", "1 to 4096", threads));
+        }
+        Ok(Cpu { isa, threads: Arc::new(Threads::new(threads)) })
+    }
+}
+
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(4096))
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cpu {
+    /// All CPUs that this process may use, and the fastest instruction set, or the one that [`ISA_VARIABLE`] names
+    /// where this CPU has it. [`CpuBuilder::build`] says when it has not.
+    pub fn new() -> Self {
+        let isa = Supported::from_environment().unwrap_or_else(|_| Supported::best());
+        Cpu { isa, threads: Arc::new(Threads::new(available_threads())) }
+    }
+
+    /// Chooses instruction set and threads.
+    pub fn builder() -> CpuBuilder {
+        CpuBuilder::default()
+    }
+
+    /// The instruction set that the kernels run on.
+    pub fn isa(&self) -> Isa {
+        self.isa.isa()
+    }
+
+    /// The number of threads that an op uses at most.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// One line that names instruction set and threads.
     pub fn description(&self) -> String {
-        "reference".into()
+        let threads = self.threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("{} vectors, {threads} thread{plural}", self.isa())
+    }
+}
+
+impl Backend for Cpu {
+    host_memory!();
+    type Weights = PackedWeights;
+    type Workspace = Workspace;
+
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<PackedWeights> {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let (offset, stride) = (weight.offset(), weight.stride());
+        let data = *weight.data();
+        macro_rules! pack_as {
+            ($t:ty) => {{
+                let data: &[$t] = cast_slice(data);
+                PackedWeights::new(Rows::strided(data, offset, rows, cols, stride)?, self.isa)
+            }};
+        }
+        match W::DTYPE {
+            DType::F32 => pack_as!(f32),
+            DType::F16 => pack_as!(half::f16),
+            DType::BF16 => pack_as!(half::bf16),
+            DType::U32 => Err(Error::argument("pack", "weight", "a floating-point type", W::DTYPE)),
+        }
+    }
+
+    fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, workspace: &mut Workspace) -> Result<()> {
+        gemm::in_proj(self, args, workspace)
+    }
+
+    fn linear<T: Element, U: Element>(
+        &self,
+        args: Linear<'_, Self, T, U>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        gemm::linear(self, args, workspace)
+    }
+
+    fn causal_conv1d<T: Element>(&self, args: CausalConv1d<'_, Self, T>, _: &mut Workspace) -> Result<()> {
+        causal_conv1d::causal_conv1d(self, args)
+    }
+
+    fn selective_scan<T: Element>(
+        &self,
+        args: SelectiveScan<'_, Self, T>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        selective_scan::selective_scan(self, args, workspace)
+    }
+
+    fn rms_norm<T: Element, U: Element>(
+        &self,
+        args: RmsNorm<'_, Self, T, U>,
+        _: &mut Workspace,
+    ) -> Result<()> {
+        rms_norm::rms_norm(self, args)
+    }
+
+    fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, _: &mut Workspace) -> Result<()> {
+        embedding::embedding(self, args)
     }
 }

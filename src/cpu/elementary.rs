@@ -1,0 +1,92 @@
+//! The elementary functions of the exact mode, over slices.
+
+use super::Cpu;
+use super::isa::Kernel;
+use super::math;
+use super::simd::{Simd, load, store};
+
+/// An elementary function of the exact mode.
+///
+/// `examples/ulp.rs` measures the errors over all 2^32 inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Elementary {
+    /// `e^x`
+    Exp,
+    /// `2^x`, the decay of the scan: faster than [`Elementary::Exp`], and less exact
+    Exp2,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+    /// `x / (1 + e^-x)`
+    Silu,
+    /// `ln(1 + e^x)`
+    Softplus,
+}
+
+impl Elementary {
+    /// All of them.
+    pub const ALL: [Elementary; 5] = [Self::Exp, Self::Exp2, Self::Sigmoid, Self::Silu, Self::Softplus];
+
+    /// The name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exp => "exp",
+            Self::Exp2 => "exp2",
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+            Self::Softplus => "softplus",
+        }
+    }
+
+    /// The largest error, in units in the last place of the correctly rounded result, wherever that result is at
+    /// least [`Elementary::smallest`] in magnitude. Below, the error is at most as large as at that magnitude.
+    pub const fn max_ulp(self) -> f64 {
+        match self {
+            Self::Exp => 1.0,
+            Self::Exp2 => 2.0,
+            Self::Sigmoid => 2.0,
+            Self::Silu => 3.0,
+            Self::Softplus => 2.5,
+        }
+    }
+
+    /// The smallest magnitude of a result for which [`Elementary::max_ulp`] holds: 0 but for SiLU, whose sigmoid
+    /// factor is subnormal, and so less precise, where the result is near the end of the range.
+    pub const fn smallest(self) -> f64 {
+        match self {
+            Self::Silu => f32::MIN_POSITIVE as f64 * 128.0,
+            _ => 0.0,
+        }
+    }
+}
+
+impl Cpu {
+    /// Replaces each value by the function's, on the calling thread.
+    pub fn elementary(&self, function: Elementary, values: &mut [f32]) {
+        // SAFETY: the kernel has no conditions of its own.
+        unsafe { self.isa.run(Map { function, values }) }
+    }
+}
+
+struct Map<'a> {
+    function: Elementary,
+    values: &'a mut [f32],
+}
+
+impl Kernel for Map<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        macro_rules! functions {
+            ($($variant:ident => $function:ident),*) => {
+                match self.function {
+                    // SAFETY: the caller vouches for the features of `S`; `count` values are at `i`.
+                    $(Elementary::$variant => for i in (0..self.values.len()).step_by(S::LANES) { unsafe {
+                        let count = S::LANES.min(self.values.len() - i);
+                        let at = self.values.as_mut_ptr().add(i);
+                        store::<S, f32>(at, math::$function::<S>(load::<S, f32>(at, count)), count);
+                    }})*
+                }
+            };
+        }
+        functions!(Exp => exp, Exp2 => exp2, Sigmoid => sigmoid, Silu => silu, Softplus => softplus);
+    }
+}

@@ -1,0 +1,116 @@
+//! The vector trait without intrinsics: arrays of eight numbers, on any CPU.
+
+use super::Simd;
+use half::{bf16, f16};
+
+/// Eight numbers in an array. Slow where the compiler may not use a fused multiply-add instruction, and exact.
+#[derive(Debug, Clone, Copy)]
+pub struct Portable;
+
+const LANES: usize = 8;
+type F = [f32; LANES];
+
+#[inline(always)]
+fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Portable {
+    const LANES: usize = LANES;
+    const MR: usize = 4;
+    const NV: usize = 2;
+    type F = F;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> F {
+        [value; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(source: *const f32) -> F {
+        // SAFETY: the caller vouches for LANES numbers; an array of f32 has the alignment of one.
+        unsafe { source.cast::<F>().read() }
+    }
+    #[inline(always)]
+    unsafe fn store(target: *mut f32, value: F) {
+        // SAFETY: as in `load`.
+        unsafe { target.cast::<F>().write(value) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(source: *const u16) -> F {
+        // SAFETY: the caller vouches for LANES elements.
+        let bits = unsafe { source.cast::<[u16; LANES]>().read() };
+        bits.map(|bits| bf16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(target: *mut u16, value: F) {
+        // SAFETY: as in `load_bf16`.
+        unsafe { target.cast::<[u16; LANES]>().write(value.map(|value| bf16::from_f32(value).to_bits())) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(source: *const u16) -> F {
+        // SAFETY: the caller vouches for LANES elements.
+        let bits = unsafe { source.cast::<[u16; LANES]>().read() };
+        bits.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store_f16(target: *mut u16, value: F) {
+        // SAFETY: as in `load_f16`.
+        unsafe { target.cast::<[u16; LANES]>().write(value.map(|value| f16::from_f32(value).to_bits())) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        map2(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        map2(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        map2(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        map2(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn fnma(a: F, b: F, c: F) -> F {
+        std::array::from_fn(|i| (-a[i]).mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        map2(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        map2(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn neg_abs(a: F) -> F {
+        a.map(|a| f32::from_bits(a.to_bits() | 1 << 31))
+    }
+    #[inline(always)]
+    unsafe fn select_negative(x: F, a: F, b: F) -> F {
+        std::array::from_fn(|i| if x[i] < 0.0 { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn round(x: F) -> F {
+        const MAGIC: f32 = 12582912.0; // 1.5 * 2^23: a sum with it has no fraction bits
+        x.map(|x| (x + MAGIC) - MAGIC)
+    }
+    #[inline(always)]
+    unsafe fn scale(p: F, n: F) -> F {
+        // two factors, since 2^n alone may be out of range; the first product is exact
+        std::array::from_fn(|i| {
+            let n = n[i] as i32;
+            let half = n >> 1;
+            let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+            p[i] * power(half) * power(n - half)
+        })
+    }
+}
