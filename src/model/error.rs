@@ -130,6 +130,16 @@ pub enum ModelError {
         /// What the file's metadata says.
         found: String,
     },
+    /// A logit from which no token can be chosen.
+    #[error(
+        "the logit of token {token} is {value}: the weights or the state hold values that are no numbers"
+    )]
+    Logit {
+        /// The token.
+        token: u32,
+        /// Its logit: NaN or positive infinity.
+        value: f32,
+    },
     /// An argument of a call on a model or a state.
     #[error("{call}: argument `{argument}`: expected {expected}, found {found}")]
     Argument {
