@@ -2,6 +2,8 @@
 #![cfg(feature = "model")]
 
 mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod golden;
 mod refused;
 mod splits;

@@ -22,7 +22,7 @@ fn error_after(folder: &str, damage: impl FnOnce(&Path)) -> String {
     }
     damage(dir.path());
     let error = Mamba::load(Reference, dir.path()).unwrap_err();
-    error.to_string().replace(&dir.path().display().to_string(), "DIR")
+    error.to_string().replace(&dir.path().display().to_string(), "DIR").replace("DIR\\", "DIR/")
 }
 
 /// The bytes of a weight file with another header.
@@ -161,7 +161,10 @@ fn shards_and_folders() {
         format!("tensor `{norm}` is missing in DIR/model-00001-of-00002.safetensors")
     );
     let only = "`backbone.embeddings.weight` or `backbone.embedding.weight`";
-    assert_eq!(index(&|index| index["weight_map"] = json!({})), format!("tensor {only} is missing in "));
+    assert_eq!(
+        index(&|index| index["weight_map"] = json!({})),
+        format!("tensor {only} is missing in no file at all")
+    );
 
     let empty = tempfile::tempdir().unwrap();
     let error = Mamba::load(Reference, empty.path()).unwrap_err();

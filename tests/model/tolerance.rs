@@ -11,6 +11,7 @@
 //!   in_proj, d_conv, d_inner in x_proj, dt_rank, d_state and the length of the sequence in the scan, d_inner in
 //!   out_proj; and up to 3 times in each of silu (twice), softplus and exp.
 //!
+//! The binary32 column was measured with the oracle's loops in binary32, each product fused with its sum.
 //! Largest errors over all folders, in units of 2^-24 of the largest value, against what is allowed there:
 //!
 //! | array | oracle | allowed | binary32 | allowed |
