@@ -30,7 +30,9 @@
 //! is computed once, and its slot copied with [`State::copy_slot`].
 
 mod block;
+mod chunks;
 mod config;
+mod config_forms;
 mod error;
 mod forward;
 mod generate;

@@ -50,8 +50,10 @@ impl<B: Backend> State<B> {
     /// A state for models of this configuration, with `slots` slots, each at the start of a sequence.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] where there is no memory for it, [`ModelError::Config`] where a size is zero or too
+    /// large.
     pub fn new(backend: &B, config: &Config, slots: usize) -> Result<Self, ModelError> {
+        config.validate()?;
         let sizes = Sizes::new(config, slots);
         let zeros = |slot| backend.zeros(checked_product("State::new", "slots", &[slots, slot])?);
         let [conv, ssm] = sizes.slot();

@@ -53,6 +53,7 @@ impl<B: Backend> State<B> {
     /// [`ModelError::StateFile`] where the file is something else, [`ModelError::MissingTensor`] and
     /// [`ModelError::Shape`] where it is of a model with other sizes, and the errors of a damaged file.
     pub fn load(backend: &B, config: &Config, path: &Path) -> Result<Self, ModelError> {
+        config.validate()?;
         let file = path.display().to_string();
         let map = mapped::map(path)?;
         let tensors = parse(&file, &map)?;

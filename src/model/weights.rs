@@ -155,7 +155,8 @@ impl<'a> Checkpoint<'a> {
             }
         }
         let files: Vec<&str> = self.files.iter().map(|(file, _)| *file).collect();
-        Err(ModelError::MissingTensor { name: names.join("` or `"), files: files.join(", ") })
+        let files = if files.is_empty() { "no file at all".into() } else { files.join(", ") };
+        Err(ModelError::MissingTensor { name: names.join("` or `"), files })
     }
 }
 
