@@ -4,8 +4,11 @@
 //! 2. Temperature 0 takes the highest logit and ends here.
 //! 3. Tokens are ordered by logit, the highest first, equal logits by id. Top-k keeps the first k.
 //! 4. Each has the weight `exp((l - l_max) / temperature)`. Top-p keeps the shortest beginning of the order whose
-//!    weights make up at least the share p of all.
-//! 5. One draw `x` in [0, 1) takes the first token at which the running sum of weights exceeds `x` times their sum.
+//!    weights make up at least the share p of all, which are summed by id.
+//! 5. One draw `x` in [0, 1) takes the first token at which the running sum of weights exceeds `x` times the sum of
+//!    those kept; the last one where rounding leaves none.
+//!
+//! The order is only made as far as steps 4 and 5 go along it, which is the beginning for most vocabularies.
 //!
 //! All of it is additions, multiplications and divisions of f64 in a fixed order, the exponential included, so equal
 //! logits and an equal seed give equal tokens on every machine.
@@ -65,9 +68,15 @@ pub struct Sampler {
     rng: Pcg64,
     /// Whether the token of this id was seen.
     seen: Vec<bool>,
-    /// Logit and token, the workspace of a call.
-    candidates: Vec<(f64, u32)>,
-    weights: Vec<f64>,
+    /// The workspace of a call.
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    logit: f64,
+    weight: f64,
+    token: u32,
 }
 
 impl Sampler {
@@ -87,7 +96,7 @@ impl Sampler {
 
     fn unchecked(sampling: Sampling) -> Self {
         let rng = Pcg64::seed_from_u64(sampling.seed);
-        Self { sampling, rng, seen: Vec::new(), candidates: Vec::new(), weights: Vec::new() }
+        Self { sampling, rng, seen: Vec::new(), candidates: Vec::new() }
     }
 
     /// The parameters that it was made from.
@@ -123,26 +132,23 @@ impl Sampler {
             if value == f32::NEG_INFINITY {
                 continue;
             }
-            let logit = f64::from(value);
             let penalty = self.sampling.repetition_penalty;
             let seen = self.seen.get(token as usize).copied().unwrap_or(false);
-            let logit = match seen {
-                true if logit > 0.0 => logit / penalty,
-                true => logit * penalty,
-                false => logit,
+            let logit = match f64::from(value) {
+                logit if !seen => logit,
+                logit if logit > 0.0 => logit / penalty,
+                logit => logit * penalty,
             };
-            self.candidates.push((logit, token));
+            // The order is that of `total_cmp`, in which -0.0 is below 0.0. The sum with 0.0 is never -0.0.
+            self.candidates.push(Candidate { logit: logit + 0.0, weight: 0.0, token });
         }
-        // `total_cmp` puts 0.0 above -0.0, which are equal logits: adding 0.0 makes them the same.
-        self.candidates.iter_mut().for_each(|(logit, _)| *logit += 0.0);
-        let best = self.candidates.iter().copied().min_by(order);
-        let Some((best_logit, best_token)) = best else {
+        let Some(best) = self.candidates.iter().copied().min_by(order) else {
             return Err(ModelError::argument("Sampler::sample", "logits", "a finite logit", "none"));
         };
         if self.sampling.temperature == 0.0 {
-            return Ok(best_token);
+            return Ok(best.token);
         }
-        Ok(self.draw(best_logit))
+        Ok(self.draw(best.logit))
     }
 
     /// Steps 3 to 5.
@@ -152,18 +158,45 @@ impl Sampler {
         if top_k > 0 && top_k < candidates.len() {
             candidates.select_nth_unstable_by(top_k - 1, order);
             candidates.truncate(top_k);
+            candidates.sort_unstable_by_key(|candidate| candidate.token);
         }
-        candidates.sort_unstable_by(order);
-
-        self.weights.clear();
-        self.weights.extend(candidates.iter().map(|(logit, _)| exp((logit - best_logit) / temperature)));
-        let total: f64 = self.weights.iter().sum();
-        let kept = first_above(&self.weights, |sum| sum >= top_p * total) + 1;
-        let weights = &self.weights[..kept.min(candidates.len())];
-        let total: f64 = weights.iter().sum();
+        let mut total = 0.0;
+        for candidate in candidates.iter_mut() {
+            candidate.weight = exp((candidate.logit - best_logit) / temperature);
+            total += candidate.weight;
+        }
+        let mut sorted = 0;
+        if top_p < 1.0 {
+            let (last, sum) = walk(candidates, &mut sorted, |sum| sum >= top_p * total);
+            candidates.truncate(last + 1);
+            sorted = sorted.min(candidates.len());
+            total = sum;
+        }
         let threshold = uniform(self.rng.next_u64()) * total;
-        candidates[first_above(weights, |sum| sum > threshold)].1
+        let (chosen, _) = walk(candidates, &mut sorted, |sum| sum > threshold);
+        candidates[chosen].token
     }
+}
+
+/// Goes along the order of step 3 until the running sum of weights has the property, or to the end, and returns the
+/// index and the sum there. The first `sorted` candidates are in order; as many more are put there as are needed.
+fn walk(candidates: &mut [Candidate], sorted: &mut usize, holds: impl Fn(f64) -> bool) -> (usize, f64) {
+    let mut sum = 0.0;
+    for index in 0..candidates.len() {
+        if index == *sorted {
+            let end = candidates.len().min(64.max(4 * index));
+            if end < candidates.len() {
+                candidates[index..].select_nth_unstable_by(end - index - 1, order);
+            }
+            candidates[index..end].sort_unstable_by(order);
+            *sorted = end;
+        }
+        sum += candidates[index].weight;
+        if holds(sum) {
+            return (index, sum);
+        }
+    }
+    (candidates.len() - 1, sum)
 }
 
 impl Default for Sampler {
@@ -174,18 +207,8 @@ impl Default for Sampler {
 }
 
 /// The order of step 3: by falling logit, equal ones by rising id.
-fn order(a: &(f64, u32), b: &(f64, u32)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
-
-/// The first index at which the running sum of `weights` has the property, or the last index.
-fn first_above(weights: &[f64], property: impl Fn(f64) -> bool) -> usize {
-    let mut sum = 0.0;
-    let found = weights.iter().position(|weight| {
-        sum += weight;
-        property(sum)
-    });
-    found.unwrap_or(weights.len() - 1)
+fn order(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }
 
 /// `(bits >> 11) / 2^53`, exactly.
@@ -205,9 +228,22 @@ fn exp(x: f64) -> f64 {
     // x = n ln 2 + r with |r| <= ln 2 / 2, then e^x = 2^n e^r, and e^r by its series.
     let n = (x * std::f64::consts::LOG2_E).round();
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let series = (1..=14).rev().fold(1.0, |sum, k| 1.0 + sum * r / f64::from(k));
+    let series = INVERSE_FACTORIALS.iter().rev().fold(0.0, |sum, coefficient| coefficient + sum * r);
     series * f64::from_bits(((n as i64 + 1023) as u64) << 52)
 }
+
+/// 1 / k! for k of 0 to 13.
+const INVERSE_FACTORIALS: [f64; 14] = {
+    let mut inverse = [1.0; 14];
+    let mut factorial = 1.0;
+    let mut k = 1;
+    while k < inverse.len() {
+        factorial *= k as f64;
+        inverse[k] = 1.0 / factorial;
+        k += 1;
+    }
+    inverse
+};
 
 fn check(argument: &'static str, found: f64, holds: bool, expected: &str) -> Result<(), ModelError> {
     if holds {

@@ -176,7 +176,47 @@ fn rows() -> impl Strategy<Value = Vec<Vec<f32>>> {
     prop::collection::vec(prop::collection::vec(logit, 1..40), 1..10)
 }
 
+/// Steps 3 to 5 in the plainest form: everything sorted at once.
+fn plain(logits: &[f32], sampling: Sampling) -> u32 {
+    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| exp((f64::from(logit) - f64::from(best)) / sampling.temperature);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
+    if sampling.top_k > 0 {
+        order.truncate(sampling.top_k);
+    }
+    let by_id = (0..logits.len()).filter(|id| order.contains(id));
+    let mut total = by_id.fold(0.0, |sum, id| sum + weight(logits[id]));
+    let first = |order: &[usize], holds: &dyn Fn(f64) -> bool| {
+        let mut sum = 0.0;
+        let index = order.iter().position(|&id| {
+            sum += weight(logits[id]);
+            holds(sum)
+        });
+        (index.unwrap_or(order.len() - 1), sum)
+    };
+    if sampling.top_p < 1.0 {
+        let (last, sum) = first(&order, &|sum| sum >= sampling.top_p * total);
+        order.truncate(last + 1);
+        total = sum;
+    }
+    let threshold = uniform(Pcg64::seed_from_u64(sampling.seed).next_u64()) * total;
+    order[first(&order, &|sum| sum > threshold).0] as u32
+}
+
 proptest! {
+    #[test]
+    fn sorting_in_parts_changes_nothing(
+        logits in prop::collection::vec(prop_oneof![(-3i32..3).prop_map(|x| x as f32), -3.0f32..3.0], 1..600),
+        seed: u64,
+        temperature in prop_oneof![Just(1.0), 0.2f64..50.0],
+        top_k in prop_oneof![Just(0usize), 1usize..600],
+        top_p in prop_oneof![Just(1.0), 0.01f64..1.0],
+    ) {
+        let sampling = Sampling { seed, temperature, top_k, top_p, ..Sampling::default() };
+        prop_assert_eq!(sampler(sampling).sample(&logits).unwrap(), plain(&logits, sampling));
+    }
+
     #[test]
     fn equal_seeds_give_equal_tokens(rows in rows(), seed: u64, temperature in 0.1f64..3.0, top_k in 0usize..9) {
         let sampling = Sampling { seed, temperature, top_k, top_p: 0.9, ..Sampling::default() };
