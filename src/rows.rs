@@ -4,14 +4,24 @@ use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// Borrowed memory of a backend that knows how many elements it spans.
-pub trait Storage {
+pub trait Storage: Sized {
     /// The number of elements.
     fn elements(&self) -> usize;
+
+    /// The elements `range`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the range is not within `0..elements()`.
+    fn slice(self, range: Range<usize>) -> Result<Self>;
 }
 
 impl<T> Storage for &[T] {
     fn elements(&self) -> usize {
         self.len()
+    }
+
+    fn slice(self, range: Range<usize>) -> Result<Self> {
+        self.get(range.clone()).ok_or_else(|| not_within(&range, self.len()))
     }
 }
 
@@ -19,6 +29,17 @@ impl<T> Storage for &mut [T] {
     fn elements(&self) -> usize {
         self.len()
     }
+
+    fn slice(self, range: Range<usize>) -> Result<Self> {
+        let len = self.len();
+        self.get_mut(range.clone()).ok_or_else(|| not_within(&range, len))
+    }
+}
+
+/// The error of [`Storage::slice`].
+fn not_within(range: &Range<usize>, len: usize) -> Error {
+    let expected = format_args!("a range within 0..{len}").to_string();
+    Error::argument("Storage::slice", "range", expected, format_args!("{range:?}"))
 }
 
 /// A row-major view `[rows, cols]`: row `i` starts at element `offset + i * stride` of `data`.
@@ -158,6 +179,16 @@ mod tests {
         assert!(Rows::strided(&data[..], 0, usize::MAX, 4, 5).is_err());
         assert!(Rows::strided(&data[..], usize::MAX, 1, 4, 5).is_err());
         assert!(Rows::new(&data[..], 0, 1000).is_ok());
+    }
+
+    #[test]
+    fn a_slice_past_the_elements_is_an_error() {
+        let mut data = [1u32, 2, 3];
+        assert_eq!((&data[..]).slice(1..3).unwrap(), [2, 3]);
+        assert!((&data[..]).slice(1..4).is_err());
+        (&mut data[..]).slice(3..3).unwrap();
+        let error = (&mut data[..]).slice(2..4).unwrap_err();
+        assert!(error.to_string().contains("expected a range within 0..3, found 2..4"));
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! [`Config`]: the sizes of a model, from either published form of `config.json`.
+#![forbid(unsafe_code)]
+
+use super::ModelError;
+use super::config_forms::{HuggingFace, StateSpaces};
+use serde_json::{Map, Value};
+
+/// What a checkpoint's `config.json` says, in this crate's words.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Number of blocks.
+    pub n_layer: usize,
+    /// Rows of the embedding and of the logits, padding included.
+    pub vocab_size: usize,
+    /// Width inside the block.
+    pub d_inner: usize,
+    /// States per channel.
+    pub d_state: usize,
+    /// Taps of the convolution.
+    pub d_conv: usize,
+    /// Width of the low-rank input of `delta`.
+    pub dt_rank: usize,
+    /// Whether `in_proj` and `out_proj` have a bias.
+    pub use_bias: bool,
+    /// Whether the convolution has a bias.
+    pub use_conv_bias: bool,
+    /// Epsilon of the norms before each block and before the head.
+    pub norm_eps: f32,
+    /// Epsilon of the norms of dt, B and C, which have no weights. `None` but for Falcon-Mamba.
+    pub mixer_norm_eps: Option<f32>,
+    /// Whether the head is the embedding's matrix. A stored `lm_head.weight` is then left aside.
+    pub tie_embeddings: bool,
+    /// The token that ends a text, the first where there are several. `None` where the file does not say.
+    pub eos_token_id: Option<u32>,
+}
+
+impl Config {
+    /// Reads the text of a `config.json`.
+    ///
+    /// A `model_type` makes it the form that transformers writes, and any `d_model` or `ssm_cfg` beside it is left
+    /// aside; without one it is the form of the original checkpoints. Unknown keys are left aside.
+    ///
+    /// # Errors
+    /// [`ModelError::Json`] where a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
+    /// [`ModelError::Config`] where this crate does not compute what a key asks for.
+    pub fn from_json(json: &str) -> Result<Self, ModelError> {
+        Self::parse(json, "config.json")
+    }
+
+    /// [`Config::from_json`], with the name of the file for errors.
+    pub(super) fn parse(json: &str, file: &str) -> Result<Self, ModelError> {
+        let json_error =
+            |source: serde_json::Error| ModelError::Json { file: file.into(), source: source.into() };
+        let object: Map<String, Value> = serde_json::from_str(json).map_err(json_error)?;
+        let config = match object.get("model_type") {
+            Some(Value::String(kind)) if kind == "mamba" || kind == "falcon_mamba" => {
+                let falcon = kind == "falcon_mamba";
+                serde_json::from_value::<HuggingFace>(Value::Object(object))
+                    .map_err(json_error)?
+                    .into_config(falcon)?
+            }
+            Some(other) => {
+                return Err(ModelError::UnknownArchitecture { found: format!("`model_type` is {other}") });
+            }
+            None if object.contains_key("d_model") => {
+                serde_json::from_value::<StateSpaces>(Value::Object(object))
+                    .map_err(json_error)?
+                    .into_config()?
+            }
+            None => {
+                let found = "neither `model_type` nor `d_model` is in the configuration".into();
+                return Err(ModelError::UnknownArchitecture { found });
+            }
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Columns of `x_proj`'s output: dt, B and C side by side.
+    pub(super) fn projected(&self) -> usize {
+        self.dt_rank + 2 * self.d_state
+    }
+
+    /// Sizes are not zero, and the products that the model forms of them fit in memory.
+    pub(super) fn validate(&self) -> Result<(), ModelError> {
+        let sizes = [
+            ("hidden_size or d_model", self.d_model),
+            ("num_hidden_layers or n_layer", self.n_layer),
+            ("vocab_size", self.vocab_size),
+            ("intermediate_size or expand", self.d_inner),
+            ("state_size or d_state", self.d_state),
+            ("conv_kernel or d_conv", self.d_conv),
+            ("time_step_rank or dt_rank", self.dt_rank),
+        ];
+        for (key, size) in sizes {
+            if size == 0 || u32::try_from(size).is_err() {
+                return Err(config_error(key, "a size of at least 1 and below 2^32", size));
+            }
+        }
+        let projected = self.d_state.checked_mul(2).and_then(|states| states.checked_add(self.dt_rank));
+        let products = [
+            ("time_step_rank or dt_rank", projected, self.d_inner),
+            ("hidden_size or d_model", self.d_inner.checked_mul(2), self.d_model),
+            ("vocab_size", Some(self.vocab_size), self.d_model),
+            ("conv_kernel or d_conv", Some(self.d_conv), self.d_inner),
+            ("state_size or d_state", Some(self.d_state), self.d_inner),
+        ];
+        for (key, rows, cols) in products {
+            let bytes = rows.and_then(|rows| rows.checked_mul(cols)).and_then(|size| size.checked_mul(4));
+            if bytes.is_none() {
+                return Err(config_error(key, "a matrix that fits in memory", format!("{rows:?} x {cols}")));
+            }
+        }
+        let mixer_eps = self.mixer_norm_eps.unwrap_or(0.0);
+        for (key, eps) in [("layer_norm_epsilon", self.norm_eps), ("mixer_rms_eps", mixer_eps)] {
+            if !(eps >= 0.0 && eps.is_finite()) {
+                return Err(config_error(key, "a finite number of at least 0", eps));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn config_error(key: &'static str, expected: &str, found: impl ToString) -> ModelError {
+    ModelError::Config { key, expected: expected.into(), found: found.to_string() }
+}

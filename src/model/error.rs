@@ -1,0 +1,166 @@
+//! The typed error of the model wrapper.
+
+use std::path::PathBuf;
+
+/// The error of a library underneath, kept as the source.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What went wrong while a checkpoint was read or a model run. `file` is a path, or says that it was bytes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// An op or a backend refused its arguments or ran out of memory.
+    #[error(transparent)]
+    Kernel(#[from] crate::Error),
+    /// A file could not be read or written.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A text that is not JSON, or not of the form that it should have.
+    #[error("{file}: not the JSON that was expected: {source}")]
+    Json {
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: Source,
+    },
+    /// A configuration value that this crate does not compute.
+    #[error("config: `{key}`: expected {expected}, found {found}")]
+    Config {
+        /// The key in the configuration file.
+        key: &'static str,
+        /// What can be computed.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// A model that is not Mamba-1 or Falcon-Mamba.
+    #[error("unknown architecture: {found}; this crate runs `mamba` (Mamba-1) and `falcon_mamba`")]
+    UnknownArchitecture {
+        /// The key and the value that name the architecture.
+        found: String,
+    },
+    /// A directory without weights of a known form.
+    #[error("{}: neither `model.safetensors` nor `model.safetensors.index.json` is there", dir.display())]
+    NoWeights {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A shard that the index names is not there.
+    #[error("{}: the shard `{shard}` that the index names is missing", index.display())]
+    MissingShard {
+        /// The index file.
+        index: PathBuf,
+        /// The shard's name in it.
+        shard: String,
+    },
+    /// A shard's name in the index that is not a plain file name beside it.
+    #[error("{}: the shard name `{shard}` is not the name of a file beside the index", index.display())]
+    ShardOutside {
+        /// The index file.
+        index: PathBuf,
+        /// The shard's name in it.
+        shard: String,
+    },
+    /// A safetensors file whose header is damaged.
+    #[error("{file} ({bytes} bytes): not a valid safetensors file: {source}")]
+    Format {
+        /// The file.
+        file: String,
+        /// The file's length.
+        bytes: usize,
+        /// Why.
+        source: Source,
+    },
+    /// A safetensors file that is shorter or longer than its header says.
+    #[error(
+        "{file}: expected {expected} bytes by its header, found {found}: the file is truncated or damaged"
+    )]
+    FileLength {
+        /// The file.
+        file: String,
+        /// The length that the header asks for.
+        expected: usize,
+        /// The file's length.
+        found: usize,
+    },
+    /// A tensor that the configuration asks for is in none of the files.
+    #[error("tensor `{name}` is missing in {files}")]
+    MissingTensor {
+        /// The tensor's name; both names where it has two.
+        name: String,
+        /// The files that were searched.
+        files: String,
+    },
+    /// A tensor whose shape differs from what the configuration asks for.
+    #[error("tensor `{name}` in {file}: expected the shape {expected:?}, found {found:?}")]
+    Shape {
+        /// The tensor's name.
+        name: String,
+        /// The file that it is in.
+        file: String,
+        /// The shape by the configuration.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor stored in a type that this crate does not read.
+    #[error("tensor `{name}` in {file}: expected the type {expected}, found {found}")]
+    TensorType {
+        /// The tensor's name.
+        name: String,
+        /// The file that it is in.
+        file: String,
+        /// The types that are read.
+        expected: &'static str,
+        /// The type in the file.
+        found: String,
+    },
+    /// A file that is not a saved state, or one of another version.
+    #[error("{file}: not a saved state: expected {expected}, found {found}")]
+    StateFile {
+        /// The file.
+        file: String,
+        /// What this version of the crate reads.
+        expected: String,
+        /// What the file's metadata says.
+        found: String,
+    },
+    /// A logit from which no token can be chosen.
+    #[error(
+        "the logit of token {token} is {value}: the weights or the state hold values that are no numbers"
+    )]
+    Logit {
+        /// The token.
+        token: u32,
+        /// Its logit: NaN or positive infinity.
+        value: f32,
+    },
+    /// An argument of a call on a model or a state.
+    #[error("{call}: argument `{argument}`: expected {expected}, found {found}")]
+    Argument {
+        /// The function.
+        call: &'static str,
+        /// The argument's name.
+        argument: &'static str,
+        /// What the function asks for.
+        expected: String,
+        /// What was passed.
+        found: String,
+    },
+}
+
+impl ModelError {
+    pub(crate) fn argument(
+        call: &'static str,
+        argument: &'static str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Argument { call, argument, expected: expected.into(), found: found.into() }
+    }
+}

@@ -1,0 +1,252 @@
+//! [`Mamba::forward`]: a batch through all layers, chunk by chunk.
+#![forbid(unsafe_code)]
+
+use super::chunks::{cut, equal_steps, live};
+use super::scratch::Fitted;
+use super::{Mamba, ModelError, Scratch, State};
+use crate::backend::Backend;
+use crate::batch::Batch;
+use crate::error::checked_product;
+use crate::ops::{Embedding, Epilogue, Linear, RmsNorm};
+use crate::rows::{Rows, Storage};
+use std::ops::Range;
+
+const CALL: &str = "forward";
+
+/// Which rows of logits a forward call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Logits {
+    /// None: the call only carries the state on.
+    None,
+    /// One row per sequence of the batch, that of its last token. The row of an empty sequence or of padding is
+    /// zeros. The head runs once, over these rows only.
+    #[default]
+    Last,
+    /// One row per token of the batch. The rows of padding are zeros.
+    All,
+}
+
+/// A place in the model whose values an observer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The residual stream before layer i; with i the number of layers, after the last one.
+    Residual(usize),
+    /// The residual stream after the final norm. Seen with [`Logits::All`] only.
+    Normed,
+}
+
+/// Called with a stage, the batch's row that the chunk starts at, and the values `[tokens of the chunk, d_model]`.
+type Observer<'a> = &'a mut dyn FnMut(Stage, usize, &[f32]);
+
+impl<B: Backend> Mamba<B> {
+    /// Runs the tokens of a batch through the model, carries the state of each sequence on, and returns the logits
+    /// `[rows, vocab_size]` that `logits` asks for.
+    ///
+    /// `tokens` holds the sequences one after the other, as `batch` says; those of padding must be in the vocabulary
+    /// too. The work goes in chunks of [`Scratch::chunk_tokens`].
+    ///
+    /// # Errors
+    /// [`ModelError::Argument`] where the number of tokens is not the batch's, a token is not in the vocabulary, or
+    /// the state is of another model or lacks a slot; nothing has been computed then. [`ModelError::Kernel`] where
+    /// memory runs out; the state may have advanced then in part.
+    pub fn forward(
+        &self,
+        tokens: &[u32],
+        batch: &Batch,
+        state: &mut State<B>,
+        logits: Logits,
+        scratch: &mut Scratch<B>,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.run(tokens, batch, state, logits, scratch, None)
+    }
+
+    /// [`Mamba::forward`], which shows the hidden states on the way.
+    ///
+    /// `observe` is called per chunk with each [`Stage`], the row of the batch that the chunk starts at, and the
+    /// values `[tokens of the chunk, d_model]`. What it sees in the rows of padding has no meaning.
+    ///
+    /// # Errors
+    /// As [`Mamba::forward`].
+    pub fn forward_observed(
+        &self,
+        tokens: &[u32],
+        batch: &Batch,
+        state: &mut State<B>,
+        logits: Logits,
+        scratch: &mut Scratch<B>,
+        observe: &mut dyn FnMut(Stage, usize, &[f32]),
+    ) -> Result<Vec<f32>, ModelError> {
+        self.run(tokens, batch, state, logits, scratch, Some(observe))
+    }
+
+    fn run(
+        &self,
+        tokens: &[u32],
+        batch: &Batch,
+        state: &mut State<B>,
+        logits: Logits,
+        scratch: &mut Scratch<B>,
+        mut observe: Option<Observer<'_>>,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check(tokens, batch, state)?;
+        let vocab = self.config.vocab_size;
+        let lasts: Vec<usize> = match logits {
+            Logits::Last => live(batch).map(|(_, rows)| rows.end - 1).collect(),
+            _ => Vec::new(),
+        };
+        let rows = match logits {
+            Logits::None => 0,
+            Logits::Last => batch.len(),
+            Logits::All => batch.tokens(),
+        };
+        let mut out = crate::host::zeros(CALL, checked_product(CALL, "logits", &[rows, vocab])?)?;
+        if tokens.is_empty() {
+            return Ok(out);
+        }
+        let chunk_rows = scratch.chunk_tokens().min(tokens.len());
+        let head_rows = if logits == Logits::All { chunk_rows } else { lasts.len() };
+        let mut fitted = scratch.fit(&self.backend, &self.config, chunk_rows, head_rows)?;
+
+        let mut done = 0; // rows of `head.normed` that are filled, with Logits::Last
+        for start in (0..tokens.len()).step_by(chunk_rows) {
+            let chunk = start..tokens.len().min(start + chunk_rows);
+            self.blocks(tokens, batch, &chunk, state, &mut fitted, &mut observe)?;
+            match logits {
+                Logits::None => {}
+                Logits::Last => {
+                    let here = lasts[done..].iter().take_while(|&&row| row < chunk.end).count();
+                    let mut left = &lasts[done..done + here];
+                    while !left.is_empty() {
+                        let (count, step) = equal_steps(left);
+                        self.norm_f(&mut fitted, left[0] - start, count, step, done)?;
+                        (left, done) = (&left[count..], done + count);
+                    }
+                }
+                Logits::All => {
+                    self.norm_f(&mut fitted, 0, chunk.len(), 1, 0)?;
+                    self.show(&mut observe, Stage::Normed, &chunk, &fitted.head.normed)?;
+                    let target = &mut out[chunk.start * vocab..chunk.end * vocab];
+                    self.lm_head(&mut fitted, chunk.len(), target)?;
+                }
+            }
+        }
+        match logits {
+            Logits::All => {
+                let padding = batch.sequences().filter(|(_, slot)| slot.index().is_none());
+                padding.for_each(|(rows, _)| out[rows.start * vocab..rows.end * vocab].fill(0.0));
+            }
+            Logits::Last if done == rows => self.lm_head(&mut fitted, done, &mut out)?,
+            Logits::Last if done > 0 => {
+                let mut compact = crate::host::zeros(CALL, done * vocab)?;
+                self.lm_head(&mut fitted, done, &mut compact)?;
+                for (row, (sequence, _)) in compact.chunks_exact(vocab).zip(live(batch)) {
+                    out[sequence * vocab..][..vocab].copy_from_slice(row);
+                }
+            }
+            _ => {}
+        }
+        Ok(out)
+    }
+
+    /// Checks the arguments of a call before anything is computed.
+    fn check(&self, tokens: &[u32], batch: &Batch, state: &State<B>) -> Result<(), ModelError> {
+        if tokens.len() != batch.tokens() {
+            let expected = format!("the {} tokens of the batch", batch.tokens());
+            return Err(ModelError::argument(CALL, "tokens", expected, tokens.len().to_string()));
+        }
+        let vocab = self.config.vocab_size;
+        if let Some(i) = tokens.iter().position(|&token| token as usize >= vocab) {
+            let expected = format!("tokens below the vocabulary of {vocab}");
+            return Err(ModelError::argument(CALL, "tokens", expected, format!("{} at {i}", tokens[i])));
+        }
+        state.expect_model(&self.config)?;
+        if batch.slots_needed() > state.slots() {
+            let expected = format!("at least {} slots", batch.slots_needed());
+            return Err(ModelError::argument(CALL, "state", expected, format!("{} slots", state.slots())));
+        }
+        Ok(())
+    }
+
+    /// The embedding and the blocks of one chunk.
+    fn blocks(
+        &self,
+        tokens: &[u32],
+        batch: &Batch,
+        chunk: &Range<usize>,
+        state: &mut State<B>,
+        fitted: &mut Fitted<'_, B>,
+        observe: &mut Option<Observer<'_>>,
+    ) -> Result<(), ModelError> {
+        let (backend, rows) = (&self.backend, chunk.len());
+        let Fitted { activations: arrays, workspace, .. } = fitted;
+        let batch = cut(batch, chunk)?;
+        backend.write(&tokens[chunk.clone()], backend.view_mut(&mut arrays.tokens).slice(0..rows)?)?;
+        let embedding = Embedding::<B, f32> {
+            tokens: backend.view(&arrays.tokens).slice(0..rows)?,
+            weight: &self.embedding,
+            output: Rows::new(backend.view_mut(&mut arrays.residual), rows, self.config.d_model)?,
+        };
+        backend.embedding(embedding, workspace)?;
+        for (i, (block, state)) in self.blocks.iter().zip(state.layers_mut()).enumerate() {
+            self.show(observe, Stage::Residual(i), chunk, &arrays.residual)?;
+            block.forward(backend, &self.config, &batch, state, arrays, workspace)?;
+        }
+        self.show(observe, Stage::Residual(self.blocks.len()), chunk, &arrays.residual)
+    }
+
+    /// Shows an array `[tokens of the chunk, d_model]` to the observer, if there is one.
+    fn show(
+        &self,
+        observe: &mut Option<Observer<'_>>,
+        stage: Stage,
+        chunk: &Range<usize>,
+        array: &B::Buffer<f32>,
+    ) -> Result<(), ModelError> {
+        if let Some(observe) = observe {
+            let mut host = crate::host::zeros(CALL, chunk.len() * self.config.d_model)?;
+            self.backend.read(self.backend.view(array).slice(0..host.len())?, &mut host)?;
+            observe(stage, chunk.start, &host);
+        }
+        Ok(())
+    }
+
+    /// The final norm of `count` rows of the residual stream, `step` rows apart, to the head's rows from `target`.
+    fn norm_f(
+        &self,
+        fitted: &mut Fitted<'_, B>,
+        first: usize,
+        count: usize,
+        step: usize,
+        target: usize,
+    ) -> Result<(), ModelError> {
+        let (backend, d_model) = (&self.backend, self.config.d_model);
+        let Fitted { activations, head, workspace } = fitted;
+        let residual = backend.view(&activations.residual);
+        let normed = backend.view_mut(&mut head.normed);
+        let norm = RmsNorm::<B, f32, f32> {
+            input: Rows::strided(residual, first * d_model, count, d_model, step * d_model)?,
+            residual: None,
+            weight: Some(backend.view(&self.norm_f)),
+            eps: self.config.norm_eps,
+            output: Rows::strided(normed, target * d_model, count, d_model, d_model)?,
+        };
+        Ok(backend.rms_norm(norm, workspace)?)
+    }
+
+    /// The head over the first `rows` normed rows, to the host.
+    fn lm_head(&self, fitted: &mut Fitted<'_, B>, rows: usize, out: &mut [f32]) -> Result<(), ModelError> {
+        let (backend, vocab) = (&self.backend, self.config.vocab_size);
+        let Fitted { head, workspace, .. } = fitted;
+        let linear = Linear::<B, f32, f32> {
+            input: Rows::new(backend.view(&head.normed), rows, self.config.d_model)?,
+            weight: self.lm_head.as_ref().unwrap_or(&self.embedding),
+            bias: None,
+            epilogue: Epilogue::Store,
+            output: Rows::new(backend.view_mut(&mut head.logits), rows, vocab)?,
+        };
+        backend.linear(linear, workspace)?;
+        Ok(backend.read(backend.view(&head.logits).slice(0..rows * vocab)?, out)?)
+    }
+}

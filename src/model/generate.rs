@@ -1,0 +1,174 @@
+//! [`Generation`]: the tokens that continue a prompt, one at a time.
+#![forbid(unsafe_code)]
+
+use super::{Logits, Mamba, ModelError, Sampler, Scratch, State};
+use crate::{Backend, Batch};
+
+/// How far a [`Generation`] goes and how it chooses.
+#[derive(Debug, Clone)]
+pub struct GenerateOptions {
+    /// The most tokens that are yielded.
+    pub max_tokens: usize,
+    /// Tokens that end the text. They are not yielded. `model.config().eos_token_id` is the usual one.
+    pub stop_tokens: Vec<u32>,
+    /// Chooses the tokens. Those that it has seen before count for the repetition penalty as the prompt's do.
+    pub sampler: Sampler,
+}
+
+impl Default for GenerateOptions {
+    /// At most 256 tokens from the model's own distribution, and no stop token.
+    fn default() -> Self {
+        Self { max_tokens: 256, stop_tokens: Vec::new(), sampler: Sampler::default() }
+    }
+}
+
+/// The tokens that continue a prompt, as an iterator.
+///
+/// The prompt is read by [`prefill`](Self::prefill), or else by the first call of `next`. An error ends the iterator.
+/// The sequence is in slot 0 of its state.
+///
+/// ```no_run
+/// use mamba_kernels::Cpu;
+/// use mamba_kernels::model::{GenerateOptions, Generation, Mamba};
+///
+/// # fn main() -> Result<(), mamba_kernels::model::ModelError> {
+/// let model = Mamba::load(Cpu::new(), "path/to/model".as_ref())?;
+/// let options = GenerateOptions { max_tokens: 20, ..Default::default() };
+/// for token in Generation::new(&model, &[72, 105], options)? {
+///     println!("{}", token?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Generation<'a, B: Backend> {
+    model: &'a Mamba<B>,
+    state: State<B>,
+    scratch: Scratch<B>,
+    options: GenerateOptions,
+    /// One token in slot 0.
+    step: Batch,
+    /// What the state has not read yet: the prompt, later the token yielded last.
+    unread: Vec<u32>,
+    /// The logits after everything that was read.
+    logits: Vec<f32>,
+    /// How many tokens may still be yielded.
+    left: usize,
+    failed: bool,
+}
+
+impl<'a, B: Backend> Generation<'a, B> {
+    /// A generation that starts from the zero state.
+    ///
+    /// # Errors
+    /// As [`with_state`](Self::with_state), and where there is no memory for a state.
+    pub fn new(model: &'a Mamba<B>, prompt: &[u32], options: GenerateOptions) -> Result<Self, ModelError> {
+        let state = model.new_state(1)?;
+        Self::with_state(model, state, prompt, options)
+    }
+
+    /// A generation that starts from what slot 0 of `state` has read, for example a prefix of many prompts.
+    ///
+    /// # Errors
+    /// [`ModelError::Argument`] where the prompt is empty or has a token outside the vocabulary.
+    pub fn with_state(
+        model: &'a Mamba<B>,
+        state: State<B>,
+        prompt: &[u32],
+        mut options: GenerateOptions,
+    ) -> Result<Self, ModelError> {
+        const CALL: &str = "Generation::with_state";
+        let vocab = model.config().vocab_size;
+        if prompt.is_empty() {
+            return Err(ModelError::argument(CALL, "prompt", "at least one token", "none"));
+        }
+        if let Some(token) = prompt.iter().find(|&&token| token as usize >= vocab) {
+            let expected = format!("tokens below the vocabulary's {vocab}");
+            return Err(ModelError::argument(CALL, "prompt", expected, token.to_string()));
+        }
+        prompt.iter().for_each(|&token| options.sampler.observe(token));
+        Ok(Self {
+            model,
+            state,
+            scratch: Scratch::default(),
+            left: options.max_tokens,
+            options,
+            step: Batch::single(1),
+            unread: prompt.to_vec(),
+            logits: Vec::new(),
+            failed: false,
+        })
+    }
+
+    /// Reads the prompt in pieces of [`Scratch::chunk_tokens`]. After each piece `progress` is given the number of
+    /// tokens read so far and the number of all. Without effect once the prompt is read.
+    ///
+    /// # Errors
+    /// Those of [`Mamba::forward`].
+    pub fn prefill(&mut self, progress: impl FnMut(usize, usize)) -> Result<(), ModelError> {
+        if self.logits.is_empty() { self.read(Logits::Last, progress) } else { Ok(()) }
+    }
+
+    /// The state of the sequence. It has read all of the prompt and of the tokens yielded so far.
+    ///
+    /// # Errors
+    /// Those of [`Mamba::forward`], and [`ModelError::Argument`] after an earlier error, which leaves no state.
+    pub fn into_state(mut self) -> Result<State<B>, ModelError> {
+        if self.failed {
+            let found = "one that has failed";
+            return Err(ModelError::argument(
+                "Generation::into_state",
+                "self",
+                "an intact generation",
+                found,
+            ));
+        }
+        self.read(Logits::None, |_, _| ())?;
+        Ok(self.state)
+    }
+
+    /// Reads what is unread, with these logits of its last token.
+    fn read(&mut self, logits: Logits, mut progress: impl FnMut(usize, usize)) -> Result<(), ModelError> {
+        let total = self.unread.len();
+        let mut done = 0;
+        for piece in self.unread.chunks(self.scratch.chunk_tokens()) {
+            let batch = if piece.len() == 1 { self.step.clone() } else { Batch::single(piece.len()) };
+            done += piece.len();
+            let logits = if done == total { logits } else { Logits::None };
+            let result = self.model.forward(piece, &batch, &mut self.state, logits, &mut self.scratch);
+            self.logits = result.inspect_err(|_| self.failed = true)?;
+            progress(done, total);
+        }
+        self.unread.clear();
+        Ok(())
+    }
+
+    fn next_token(&mut self) -> Result<Option<u32>, ModelError> {
+        if !self.unread.is_empty() {
+            self.read(Logits::Last, |_, _| ())?;
+        }
+        let token = self.options.sampler.sample(&self.logits)?;
+        if self.options.stop_tokens.contains(&token) {
+            self.left = 0;
+            return Ok(None);
+        }
+        self.options.sampler.observe(token);
+        self.unread.push(token);
+        self.left -= 1;
+        Ok(Some(token))
+    }
+}
+
+impl<B: Backend> Iterator for Generation<'_, B> {
+    type Item = Result<u32, ModelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.left == 0 {
+            return None;
+        }
+        let result = self.next_token();
+        self.failed |= result.is_err();
+        result.transpose()
+    }
+}
+
+impl<B: Backend> std::iter::FusedIterator for Generation<'_, B> {}

@@ -1,0 +1,101 @@
+//! [`Mamba`]: a model's weights on a backend.
+#![forbid(unsafe_code)]
+
+use super::block::Block;
+use super::weights::{self, Checkpoint};
+use super::{Config, ModelError, State};
+use crate::backend::Backend;
+use std::fmt;
+use std::path::Path;
+
+/// A Mamba language model: embedding, blocks, final norm and head.
+///
+/// Matrices stay in the type that the checkpoint stores them in, `f32`, `f16` or `bf16`; everything else is `f32`,
+/// and so are the activations. A model is never written to after loading: threads may share it, each with a
+/// [`State`] and a [`Scratch`](super::Scratch) of its own.
+pub struct Mamba<B: Backend> {
+    pub(super) backend: B,
+    pub(super) config: Config,
+    pub(super) embedding: B::Weights, // [vocab_size, d_model]
+    pub(super) blocks: Vec<Block<B>>,
+    pub(super) norm_f: B::Buffer<f32>,      // [d_model]
+    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; the embedding where there is none
+}
+
+impl<B: Backend> Mamba<B> {
+    /// Loads a checkpoint's directory: `config.json`, and `model.safetensors` or the shards that
+    /// `model.safetensors.index.json` names.
+    ///
+    /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
+    /// while this runs: no one may change them meanwhile.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file, key or tensor that is missing, damaged or of another shape than the
+    /// configuration asks for.
+    pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
+        let file = dir.join("config.json");
+        let config = Config::parse(&weights::read_text(&file)?, &file.display().to_string())?;
+        let files = weights::map_files(dir)?;
+        let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
+        Self::from_checkpoint(backend, config, &checkpoint)
+    }
+
+    /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`Mamba::load`].
+    pub fn from_bytes(backend: B, config_json: &str, safetensors: &[u8]) -> Result<Self, ModelError> {
+        let config = Config::from_json(config_json)?;
+        let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
+        Self::from_checkpoint(backend, config, &checkpoint)
+    }
+
+    /// The small trained model that ships with this crate: its tokens are bytes.
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] where there is no memory for it.
+    #[cfg(feature = "demo")]
+    pub fn demo(backend: B) -> Result<Self, ModelError> {
+        let config = include_str!("../../assets/demo/config.json");
+        Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
+    }
+
+    fn from_checkpoint(backend: B, config: Config, checkpoint: &Checkpoint<'_>) -> Result<Self, ModelError> {
+        const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
+        let (vocab, d_model) = (config.vocab_size, config.d_model);
+        let matrix = |names: &[&str]| checkpoint.matrix(&backend, names, vocab, d_model);
+        let embedding = matrix(&EMBEDDING)?;
+        let lm_head = if config.tie_embeddings { None } else { Some(matrix(&["lm_head.weight"])?) };
+        let norm_f = checkpoint.vector(&backend, "backbone.norm_f.weight", d_model)?;
+        let blocks = (0..config.n_layer).map(|layer| Block::load(&backend, &config, checkpoint, layer));
+        let blocks = blocks.collect::<Result<_, _>>()?;
+        Ok(Self { backend, config, embedding, blocks, norm_f, lm_head })
+    }
+
+    /// The sizes and options of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The backend that the model runs on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// A state with `slots` slots, each at the start of a sequence.
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] where there is no memory for it.
+    pub fn new_state(&self, slots: usize) -> Result<State<B>, ModelError> {
+        State::new(&self.backend, &self.config, slots)
+    }
+}
+
+impl<B: Backend> fmt::Debug for Mamba<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mamba")
+            .field("backend", &self.backend.name())
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

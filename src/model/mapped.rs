@@ -1,0 +1,25 @@
+//! Files mapped into memory: the one place of the model wrapper with unsafe code.
+
+use super::ModelError;
+use memmap2::Mmap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Maps a regular file for reading.
+pub(super) fn map(path: &Path) -> Result<Mmap, ModelError> {
+    open(path).map_err(|source| ModelError::Io { file: path.into(), source })
+}
+
+fn open(path: &Path) -> io::Result<Mmap> {
+    // Asked before opening: to open a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let file = File::open(path)?;
+    // SAFETY: the map is read-only, and nothing in this crate writes to a file that it has mapped. It is read as
+    // plain bytes, for which every value is valid, and dropped before the function that loads the file returns. That
+    // no other process changes the file in the meantime cannot be checked: the docs of `Mamba::load` and
+    // `State::load` ask for it.
+    unsafe { Mmap::map(&file) }
+}

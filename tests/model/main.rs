@@ -1,0 +1,12 @@
+//! The model wrapper against golden data, against itself over splits and batches, and against damaged files.
+#![cfg(feature = "model")]
+
+mod config;
+#[cfg(feature = "demo")]
+mod demo;
+mod golden;
+mod refused;
+mod splits;
+mod states;
+mod support;
+mod tolerance;
