@@ -168,10 +168,13 @@ pub struct Availability {
 /// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
 pub fn list() -> Vec<Availability> {
     let cuda = "this build has no CUDA backend".to_string();
-    let cpu = crate::Cpu::new();
+    let cpu = crate::Cpu::builder().build();
     vec![
         Availability { name: "cuda", status: Err(cuda) },
-        Availability { name: "cpu", status: Ok(cpu.description()) },
+        Availability {
+            name: "cpu",
+            status: cpu.map(|cpu| cpu.description()).map_err(|error| error.to_string()),
+        },
         Availability { name: "reference", status: Ok("plain loops in f64, one thread".into()) },
     ]
 }

@@ -1,5 +1,9 @@
 //! Which instruction set a kernel runs on: detected once, forced lower by name, provable.
 
+#[cfg(target_arch = "aarch64")]
+use super::simd::Neon;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, Simd};
 use crate::error::{Error, Result};
 use std::fmt;
@@ -7,26 +11,35 @@ use std::fmt;
 /// The environment variable that forces a path: one of the names of [`Isa`].
 pub const ISA_VARIABLE: &str = "MAMBA_KERNELS_ISA";
 
-/// An instruction set that kernels are compiled for.
+/// An instruction set that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
+    /// x86-64 with AVX-512 F, BW, VL and DQ: vectors of 16.
+    Avx512,
+    /// x86-64 with AVX2, FMA and F16C: vectors of 8.
+    Avx2,
+    /// aarch64 with NEON: vectors of 4.
+    Neon,
     /// Plain Rust, on any CPU.
     Portable,
 }
 
 impl Isa {
-    /// Every instruction set of this build's architecture, the fastest first.
-    pub const ALL: &[Isa] = &[Isa::Portable];
+    /// Every instruction set that this crate knows, on any architecture, the fastest first.
+    pub const ALL: &[Isa] = &[Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable];
 
     /// The name, in lower case, as [`ISA_VARIABLE`] takes it.
     pub const fn name(self) -> &'static str {
         match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
             Isa::Portable => "portable",
         }
     }
 
-    /// The instruction set of that name, where this build's architecture has it.
+    /// The instruction set of that name.
     pub fn from_name(name: &str) -> Option<Isa> {
         Self::ALL.iter().copied().find(|isa| isa.name() == name)
     }
@@ -34,7 +47,25 @@ impl Isa {
     /// Whether this CPU has it.
     pub fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             Isa::Portable => true,
+            #[allow(unreachable_patterns, reason = "the instruction sets of the other architectures")]
+            _ => false,
         }
     }
 
@@ -94,16 +125,14 @@ impl Supported {
 
     /// What [`ISA_VARIABLE`] asks for, or the fastest where it is not set.
     pub(super) fn from_environment() -> Result<Self> {
-        match std::env::var(ISA_VARIABLE) {
-            Err(_) => Ok(Self::best()),
-            Ok(name) => match Isa::from_name(&name) {
-                Some(isa) => Self::new(isa),
-                None => {
-                    let reason =
-                        format!("{ISA_VARIABLE}={name} is not one of {}", join(Isa::ALL.iter().copied()));
-                    Err(Error::Unavailable { backend: "cpu".into(), reason })
-                }
-            },
+        let Some(name) = std::env::var_os(ISA_VARIABLE) else { return Ok(Self::best()) };
+        match name.to_str().and_then(Isa::from_name) {
+            Some(isa) => Self::new(isa),
+            None => {
+                let names = join(Isa::ALL.iter().copied());
+                let reason = format!("{ISA_VARIABLE}={} is not one of {names}", name.display());
+                Err(Error::Unavailable { backend: "cpu".into(), reason })
+            }
         }
     }
 
@@ -113,7 +142,13 @@ impl Supported {
 
     pub(super) fn tile(self) -> Tile {
         match self.0 {
-            Isa::Portable => Tile::of::<Portable>(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Tile::of::<Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Tile::of::<Avx2>(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Tile::of::<Neon>(),
+            _ => Tile::of::<Portable>(),
         }
     }
 
@@ -123,11 +158,46 @@ impl Supported {
     /// The kernel's own conditions on its arguments hold.
     #[inline]
     pub(super) unsafe fn run<K: Kernel>(self, kernel: K) {
-        match self.0 {
-            // SAFETY: `self` proves the features; the caller vouches for the arguments.
-            Isa::Portable => unsafe { kernel.run::<Portable>() },
+        // SAFETY: `self` proves the features; the caller vouches for the arguments.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => run_avx512(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => run_avx2(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => run_neon(kernel),
+                _ => kernel.run::<Portable>(),
+            }
         }
     }
+}
+
+/// # Safety
+/// The CPU has the features, and the kernel's own conditions hold.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+unsafe fn run_avx512<K: Kernel>(kernel: K) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+/// # Safety
+/// The CPU has the features, and the kernel's own conditions hold.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn run_avx2<K: Kernel>(kernel: K) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+/// # Safety
+/// The CPU has the features, and the kernel's own conditions hold.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn run_neon<K: Kernel>(kernel: K) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { kernel.run::<Neon>() }
 }
 
 fn join(names: impl Iterator<Item = Isa>) -> String {

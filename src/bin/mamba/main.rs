@@ -44,7 +44,7 @@ struct ModelArgs {
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(backend_names()))]
     backend: Option<String>,
     /// Threads of the cpu backend. Without it, one per core
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
 }
 
@@ -68,8 +68,11 @@ impl ModelArgs {
     }
 }
 
-fn cpu(_threads: Option<u16>) -> mamba_kernels::Result<Cpu> {
-    Ok(Cpu::new())
+fn cpu(threads: Option<u16>) -> mamba_kernels::Result<Cpu> {
+    match threads {
+        Some(threads) => Cpu::builder().threads(threads.into()).build(),
+        None => Cpu::builder().build(),
+    }
 }
 
 fn backend_names() -> Vec<&'static str> {

@@ -4,10 +4,22 @@
 //! target features of `S`. No closures over vectors: one that is not inlined loses its target features, and every
 //! intrinsic in it becomes a call.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use lanes::{Lanes, load, store};
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 
 /// The most lanes of any implementation: the size of scratch arrays for partial vectors.
