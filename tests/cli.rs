@@ -209,7 +209,6 @@ fn logits_of_a_checkpoint() {
 }
 
 #[test]
-#[ignore = "the cpu backend is the reference for now, which rounds its state at the end of each call"]
 fn a_split_changes_no_bit_of_the_logits() {
     let dir = tempfile::tempdir().unwrap();
     let file = |more: &[&str]| {
