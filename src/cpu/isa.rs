@@ -99,12 +99,14 @@ pub(super) trait Kernel {
 pub(crate) struct Tile {
     pub rows: usize,
     pub columns: usize,
+    /// Columns of the tile for matrices with few outputs.
+    pub wide_columns: usize,
     pub lanes: usize,
 }
 
 impl Tile {
     const fn of<S: Simd>() -> Self {
-        Self { rows: S::MR, columns: S::NV * S::LANES, lanes: S::LANES }
+        Self { rows: S::MR, columns: S::NV * S::LANES, wide_columns: S::WIDE_NV * S::LANES, lanes: S::LANES }
     }
 }
 

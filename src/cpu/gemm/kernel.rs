@@ -1,21 +1,28 @@
 //! Blocking, packing of the inputs, and what happens to the sums.
 
 use super::pack::{Data, PackedWeights};
-use super::tile::{MAX_MR, MAX_NV, tile};
+use super::tile::{MAX_TILE, MAX_WIDE_ROWS, tall, wide, wide_rows};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math;
 use crate::cpu::simd::{Lanes, MAX_LANES, Simd, load, store};
 use crate::cpu::threads::{Shared, part};
 use crate::cpu::{Cpu, Workspace};
-use crate::element::Element;
+use crate::element::{DType, Element};
 use crate::error::{Error, Result, checked_product};
 use crate::ops::Epilogue;
 use crate::rows::Rows;
+use std::ops::Range;
 
 /// Rows whose packed inputs are held at once.
 const ROWS_PER_BLOCK: usize = 448;
 /// Bytes of packed inputs that a thread goes through for one panel of weights: what stays in its L2 cache.
 const CACHED_INPUT_BYTES: usize = 384 << 10;
+
+/// Fewest numbers that are worth a thread of their own: to pack, and to multiply.
+const ELEMENTS_PER_PART: usize = 1 << 14;
+const STEPS_PER_PART: usize = 1 << 16;
+/// More parts than threads, so that a thread which the system holds up delays the others less.
+const PARTS_PER_THREAD: usize = 4;
 
 /// A matrix product, but for its inputs.
 pub(super) struct Gemm<'a, U> {
@@ -43,6 +50,15 @@ pub(super) struct Inputs<T> {
     pub stride: usize,
 }
 
+/// A block of inputs as the tiles read them.
+#[derive(Clone, Copy)]
+enum Block {
+    /// `[k, MR]` for each tile of rows; the last tile of a block is as narrow as its rows.
+    Packed(*const f32),
+    /// `[rows, k]` with a row stride.
+    Rows(*const f32, usize),
+}
+
 impl<U: Element> Gemm<'_, U> {
     /// Validated arguments only: the shapes of weight, bias, outputs and `input` agree.
     pub(super) fn run<T: Element>(
@@ -60,73 +76,112 @@ impl<U: Element> Gemm<'_, U> {
         if tokens == 0 || self.outputs.columns == 0 {
             return Ok(());
         }
+        let as_rows = self.weight.is_wide() || tokens <= MAX_WIDE_ROWS;
+        if as_rows && T::DTYPE == DType::F32 {
+            let inputs = Inputs::new(input);
+            self.block(cpu, 0, tokens, Block::Rows(inputs.start.cast(), inputs.stride));
+            return Ok(());
+        }
         let block_rows = tokens.min(ROWS_PER_BLOCK);
         workspace.inputs.grow(op, checked_product(op, "input", &[block_rows, k])?)?;
-        let packed = Shared::new(workspace.inputs.as_mut_slice().as_mut_ptr());
-        let (inputs, gemm) = (Shared::new(Inputs::new(input)), Shared::new(self));
-        let mr = cpu.isa.tile().rows;
+        let packed = workspace.inputs.as_mut_slice().as_mut_ptr();
+        let (shared, inputs) = (Shared::new(packed), Shared::new(Inputs::new(input)));
+        let unit = cpu.isa.tile().rows;
         for first in (0..tokens).step_by(block_rows) {
             let rows = block_rows.min(tokens - first);
-            let tiles = rows.div_ceil(mr);
-            let parts = cpu.threads().min(tiles);
+            let parts = cpu.threads().min(rows.div_ceil(unit)).min((rows * k).div_ceil(ELEMENTS_PER_PART));
             cpu.threads.for_each(parts, |_, index| {
-                let rows = part(rows, mr, parts, index);
-                let kernel = PackInputs { inputs: inputs.get(), first, rows, k, packed: packed.get() };
+                let rows = part(rows, unit, parts, index);
+                let kernel =
+                    PackInputs { inputs: inputs.get(), first, rows, k, as_rows, packed: shared.get() };
                 // SAFETY: the rows are within the input, `packed` holds the block's rows, and parts do not overlap.
                 unsafe { cpu.isa.run(kernel) }
             });
-            let panels = self.weight.panels();
-            let parts = (cpu.threads() * 4).min(panels);
-            cpu.threads.for_each(parts, |_, index| {
-                let panels = part(panels, 1, parts, index);
-                let kernel = Block { gemm: gemm.get(), first, rows, panels, packed: packed.get() };
-                // SAFETY: the block's inputs are packed; parts have panels, and so columns, of their own.
-                unsafe { cpu.isa.run(kernel) }
-            });
+            let block = if as_rows { Block::Rows(packed, k) } else { Block::Packed(packed) };
+            self.block(cpu, first, rows, block);
         }
         Ok(())
     }
+
+    /// The product of the rows `first..first + rows` with all weights.
+    fn block(&self, cpu: &Cpu, first: usize, rows: usize, inputs: Block) {
+        let shared = Shared::new((self, inputs));
+        let panels = self.weight.panels();
+        let work = rows.saturating_mul(self.weight.cols).saturating_mul(self.outputs.columns);
+        let most = work.div_ceil(STEPS_PER_PART).min(cpu.threads() * PARTS_PER_THREAD);
+        // along the panels, which are many, or along the rows where they are too few
+        let unit = cpu.isa.tile().rows;
+        let along_rows = panels < most && rows.div_ceil(unit) > panels;
+        let parts = if along_rows { most.min(rows.div_ceil(unit)) } else { most.min(panels) };
+        cpu.threads.for_each(parts, |_, index| {
+            let (gemm, inputs) = shared.get();
+            let kernel = if along_rows {
+                Product { gemm, first, inputs, rows: part(rows, unit, parts, index), panels: 0..panels }
+            } else {
+                Product { gemm, first, inputs, rows: 0..rows, panels: part(panels, 1, parts, index) }
+            };
+            // SAFETY: the block's inputs are there; parts have rows or columns of their own.
+            unsafe { cpu.isa.run(kernel) }
+        });
+    }
 }
 
-/// Packs rows of the input, widened, into tiles `[k, MR]`; the last tile of a block is as narrow as its rows.
+/// Widens rows of the input, and packs them into tiles `[k, MR]` where they are not wanted as rows.
 struct PackInputs<T> {
     inputs: Inputs<T>,
     first: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     k: usize,
+    as_rows: bool,
     packed: *mut f32,
 }
 
 impl<T: Element> Kernel for PackInputs<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { inputs, first, rows, k, packed } = self;
-        for start in rows.clone().step_by(S::MR) {
-            let mr = S::MR.min(rows.end - start);
-            for i in 0..mr {
-                // SAFETY: row `first + start + i` has `k` elements, and the tile starts at `start * k`.
-                unsafe {
-                    let source = inputs.start.add((first + start + i) * inputs.stride);
-                    let target = packed.add(start * k + i);
-                    for kk in 0..k {
-                        *target.add(kk * mr) = (*source.add(kk)).to_f32();
-                    }
+        let Self { inputs, first, rows, k, as_rows, packed } = self;
+        let unit = if as_rows { 1 } else { S::MR };
+        for start in rows.clone().step_by(unit) {
+            let mr = unit.min(rows.end - start);
+            // SAFETY: rows `first + start ..` have `k` elements each, and the tile starts at `start * k`.
+            unsafe {
+                let source = inputs.start.add((first + start) * inputs.stride);
+                let target = packed.add(start * k);
+                if mr == S::MR {
+                    transpose::<T>(source, inputs.stride, target, k, S::MR);
+                } else {
+                    transpose::<T>(source, inputs.stride, target, k, mr);
                 }
             }
         }
     }
 }
 
-/// The product of a block of packed rows with some panels of weights.
-struct Block<'a, U> {
-    gemm: &'a Gemm<'a, U>,
-    first: usize,
-    rows: usize,
-    panels: std::ops::Range<usize>,
-    packed: *const f32,
+/// `[mr, k]` with a row stride to `[k, mr]`, widened.
+///
+/// # Safety
+/// The pointers are valid for those shapes.
+#[inline(always)]
+unsafe fn transpose<T: Element>(source: *const T, stride: usize, target: *mut f32, k: usize, mr: usize) {
+    for kk in 0..k {
+        for i in 0..mr {
+            // SAFETY: the caller's promise.
+            unsafe { *target.add(kk * mr + i) = (*source.add(i * stride + kk)).to_f32() }
+        }
+    }
 }
 
-impl<U: Element> Kernel for Block<'_, U> {
+/// The product of some rows of a block with some panels of weights.
+struct Product<'a, U> {
+    gemm: &'a Gemm<'a, U>,
+    /// The row of the outputs that row 0 of the block is.
+    first: usize,
+    inputs: Block,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl<U: Element> Kernel for Product<'_, U> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the caller's promise is the same; the data is what the weights hold.
@@ -140,40 +195,62 @@ impl<U: Element> Kernel for Block<'_, U> {
     }
 }
 
-impl<U: Element> Block<'_, U> {
+impl<U: Element> Product<'_, U> {
     #[inline(always)]
     unsafe fn panels<S: Simd, W: Lanes>(&self, data: &[W]) {
-        let Gemm { weight, bias, epilogue, outputs } = self.gemm;
+        let weight = self.gemm.weight;
         let k = weight.cols;
-        let bare = bias.is_none() && *epilogue == Epilogue::Store;
-        let direct = bare && U::DTYPE == crate::element::DType::F32;
-        let mut scratch = [0.0f32; MAX_MR * MAX_NV * MAX_LANES];
         let step = (CACHED_INPUT_BYTES / (4 * k.max(1))).max(S::MR) / S::MR * S::MR;
-        for cached in (0..self.rows).step_by(step) {
-            let end = self.rows.min(cached + step);
+        let mut scratch = [0.0f32; MAX_TILE];
+        for start in self.rows.clone().step_by(step) {
+            let end = self.rows.end.min(start + step);
             for panel in self.panels.clone() {
                 let column = panel * weight.panel;
                 let width = weight.width(panel);
+                let nv = width / S::LANES;
                 let panel = data[column * k..].as_ptr();
-                for row in (cached..end).step_by(S::MR) {
-                    let mr = S::MR.min(end - row);
-                    // SAFETY: the tile's inputs are packed at `row * k`, the panel holds `k` rows of `width`; the
-                    // scratch holds the largest tile; a direct target has `width` columns from `column` on.
+                let most = match self.inputs {
+                    Block::Packed(_) => S::MR,
+                    Block::Rows(..) => wide_rows::<S>(nv),
+                };
+                for row in (start..end).step_by(most) {
+                    let mr = most.min(end - row);
+                    // SAFETY: the tile's inputs are packed at `row * k`, or start at `row * stride`; the panel holds
+                    // `k` rows of `width`; a direct target has `width` columns, and the scratch the largest tile.
                     unsafe {
-                        let inputs = self.packed.add(row * k);
-                        let sizes = (mr, width / S::LANES);
-                        let target =
-                            if direct { outputs.whole(self.first + row, column, width) } else { None };
-                        if let Some((target, stride)) = target {
-                            tile::<S, W>(sizes, k, inputs, panel, target.cast(), stride);
-                        } else {
-                            tile::<S, W>(sizes, k, inputs, panel, scratch.as_mut_ptr(), width);
+                        let direct = self.direct_target(row, column, width);
+                        let (target, stride) = direct.unwrap_or((scratch.as_mut_ptr(), width));
+                        match self.inputs {
+                            Block::Packed(inputs) => {
+                                tall::<S, W>((mr, nv), k, inputs.add(row * k), panel, target, stride);
+                            }
+                            Block::Rows(inputs, a_stride) => {
+                                let inputs = (inputs.add(row * a_stride), a_stride);
+                                wide::<S, W>((mr, nv), k, inputs, panel, target, stride);
+                            }
+                        }
+                        if direct.is_none() {
                             self.finish::<S>(&scratch, self.first + row, column, mr, width);
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Where a tile may store its sums at once: nothing is to be done to them, and no column is beyond an output.
+    ///
+    /// # Safety
+    /// The row exists.
+    #[inline(always)]
+    unsafe fn direct_target(&self, row: usize, column: usize, width: usize) -> Option<(*mut f32, usize)> {
+        let Gemm { bias, epilogue, outputs, .. } = self.gemm;
+        if bias.is_some() || *epilogue != Epilogue::Store || U::DTYPE != DType::F32 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let (target, stride) = unsafe { outputs.whole(self.first + row, column, width)? };
+        Some((target.cast(), stride))
     }
 
     /// Adds the bias, applies the epilogue and stores a tile of sums `[mr, width]` at `(row, column)`.

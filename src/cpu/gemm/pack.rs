@@ -60,6 +60,10 @@ impl<T: Scalar> Aligned<T> {
     }
 }
 
+/// Up to so many output features, a matrix has few and wide panels: its inputs are read too few times to be worth
+/// packing.
+const WIDE_ROWS: usize = 256;
+
 /// A weight matrix `[rows, cols]` as the CPU keeps it.
 ///
 /// The output features (rows) are cut into panels; a panel is `[cols, width]`, so that one vector load gives the
@@ -102,8 +106,14 @@ packable!(f32 => F32, f16 => F16, bf16 => BF16);
 impl PackedWeights {
     /// Packs `weight` for the register tile of an instruction set.
     pub(crate) fn new<W: Packable>(weight: Rows<&[W]>, isa: Supported) -> Result<Self> {
-        let Tile { columns: panel, lanes, .. } = isa.tile();
         let (rows, cols) = (weight.rows(), weight.cols());
+        let Tile { columns, wide_columns, lanes, .. } = isa.tile();
+        let vectors = rows.div_ceil(lanes);
+        let panel = match vectors * lanes <= WIDE_ROWS {
+            // as few panels as there can be, of about the same width
+            true => vectors.div_ceil(vectors.div_ceil(wide_columns / lanes).max(1)).max(1) * lanes,
+            false => columns,
+        };
         let padded = rows.checked_next_multiple_of(lanes);
         let padded = padded.ok_or_else(|| Error::argument("pack", "weight", "fewer rows", rows))?;
         let mut data = Aligned::zeros("pack", checked_product("pack", "weight", &[padded, cols])?)?;
@@ -118,6 +128,11 @@ impl PackedWeights {
             }
         }
         Ok(Self { data: W::wrap(data), rows, cols, isa, panel, lanes })
+    }
+
+    /// Whether inputs are read as they are, a few rows at a time.
+    pub(super) fn is_wide(&self) -> bool {
+        self.rows.next_multiple_of(self.lanes) <= WIDE_ROWS
     }
 
     /// The number of panels.

@@ -40,6 +40,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const MR: usize = 6;
     const NV: usize = 2;
+    const WIDE_NV: usize = 2;
     type F = __m256;
 
     #[inline(always)]

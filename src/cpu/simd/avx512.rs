@@ -32,6 +32,7 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const MR: usize = 14;
     const NV: usize = 2;
+    const WIDE_NV: usize = 5;
     type F = __m512;
 
     #[inline(always)]

@@ -40,6 +40,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const MR: usize;
     /// Vectors in a row of the matrix product's register tile.
     const NV: usize;
+    /// The same for matrices with few outputs, whose inputs are not packed.
+    const WIDE_NV: usize;
     /// The vector.
     type F: Copy;
 

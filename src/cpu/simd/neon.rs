@@ -21,6 +21,7 @@ impl Simd for Neon {
     const LANES: usize = 4;
     const MR: usize = 8;
     const NV: usize = 2;
+    const WIDE_NV: usize = 2;
     type F = float32x4_t;
 
     #[inline(always)]

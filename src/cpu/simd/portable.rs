@@ -19,6 +19,7 @@ impl Simd for Portable {
     const LANES: usize = LANES;
     const MR: usize = 4;
     const NV: usize = 2;
+    const WIDE_NV: usize = 2;
     type F = F;
 
     #[inline(always)]
