@@ -126,6 +126,10 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch<T>(address: *const T) {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast())
+    }
+    #[inline(always)]
     unsafe fn load_first(source: *const f32, count: usize) -> __m256 {
         _mm256_maskload_ps(source, first(count))
     }

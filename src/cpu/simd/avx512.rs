@@ -122,6 +122,10 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch<T>(address: *const T) {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast())
+    }
+    #[inline(always)]
     unsafe fn load_first(source: *const f32, count: usize) -> __m512 {
         _mm512_maskz_loadu_ps(first(count), source)
     }

@@ -89,6 +89,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// Asks for the cache line at `address`, which need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch<T>(address: *const T) {
+        let _ = address;
+    }
+
     /// The first `count < LANES` numbers; the other lanes are zero.
     #[inline(always)]
     unsafe fn load_first(source: *const f32, count: usize) -> Self::F {
