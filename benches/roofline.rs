@@ -210,6 +210,8 @@ fn main() {
         bench.linear::<f16>("lm_head", (1, 768, 50280), true);
         bench.linear::<f32>("in_proj_2.8b", (1, 2560, 10240), true);
         bench.scan(2048, 1536, 16);
+        bench.scan(64, 256, 16);
+        bench.scan(64, 256, 64);
         bench.conv(2048, 1536);
         if most == 1 {
             break;

@@ -132,6 +132,21 @@ impl<T> Scan<T> {
         self.n_groups * (self.channels / self.n_groups).div_ceil(lanes)
     }
 
+    /// Asks for what a tile reads and writes in row `t`, which need not exist. Rows are far apart in memory, so that the
+    /// hardware does not see the stride.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, t: usize, channel: usize) {
+        // SAFETY: a prefetch may be of any address.
+        unsafe {
+            S::prefetch(self.u.start.wrapping_add(t * self.u.stride + channel));
+            S::prefetch(self.delta.start.wrapping_add(t * self.delta.stride + channel));
+            if let Some(z) = &self.z {
+                S::prefetch(z.start.wrapping_add(t * z.stride + channel));
+            }
+            S::prefetch(self.output.wrapping_add(t * self.output_stride + channel));
+        }
+    }
+
     /// The group and the channels of a tile.
     #[inline(always)]
     fn tile(&self, lanes: usize, tile: usize) -> (usize, Range<usize>) {
@@ -202,6 +217,8 @@ struct Tile<'a, T> {
     c_stride: usize,
     /// `[d_state, channels]` of the sequence.
     h: *mut f32,
+    /// Row and channel at which the tile after this one starts.
+    next: (usize, usize),
 }
 
 impl<T: Element> Kernel for ScanPart<T> {
@@ -234,6 +251,10 @@ impl<T: Element> Kernel for ScanPart<T> {
                 let (c, c_stride) = coefficients(&scan, &scan.c, &rows, scratch.c);
                 for tile in tiles.clone() {
                     let (group, channels) = scan.tile(S::LANES, tile);
+                    let next = match tile + 1 < tiles.end {
+                        true => (start, scan.tile(S::LANES, tile + 1).1.start),
+                        false => (rows.end, scan.tile(S::LANES, tiles.start).1.start),
+                    };
                     let tile = Tile {
                         scan: &scan,
                         scratch: &scratch,
@@ -245,6 +266,7 @@ impl<T: Element> Kernel for ScanPart<T> {
                         b_stride,
                         c_stride,
                         h,
+                        next,
                     };
                     tile.steps::<S>();
                     tile.recurrence::<S>();
@@ -351,17 +373,25 @@ impl<T: Element> Tile<'_, T> {
                 let c = self.c.add(i * self.c_stride + first);
                 let sums_at = self.scratch.sums.add(i * SUMS * S::LANES);
                 let mut sums = [S::splat(0.0); SUMS];
-                if first > 0 {
+                if first == 0 {
+                    scan.prefetch::<S>(self.next.0 + i, self.next.1);
+                } else {
                     for j in 0..SUMS {
                         sums[j] = S::load(sums_at.add(j * S::LANES));
                     }
                 }
-                for n in 0..N {
-                    let decay = math::exp2::<S>(S::mul(delta, a[n]));
-                    let input = S::mul(du, S::splat(*b.add(n)));
-                    h[n] = S::fma(decay, h[n], input);
-                    sums[n % SUMS] = S::fma(S::splat(*c.add(n)), h[n], sums[n % SUMS]);
+                // written out, since the compiler leaves a loop of this size as one, with `h` in memory
+                macro_rules! states {
+                    ($($n:literal)*) => {$(
+                        if $n < N {
+                            let decay = math::exp2::<S>(S::mul(delta, a[$n]));
+                            let input = S::mul(du, S::splat(*b.add($n)));
+                            h[$n] = S::fma(decay, h[$n], input);
+                            sums[$n % SUMS] = S::fma(S::splat(*c.add($n)), h[$n], sums[$n % SUMS]);
+                        }
+                    )*};
                 }
+                states!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
                 for j in 0..SUMS {
                     S::store(sums_at.add(j * S::LANES), sums[j]);
                 }
