@@ -213,6 +213,7 @@ fn main() {
         bench.scan(64, 256, 16);
         bench.scan(64, 256, 64);
         bench.conv(2048, 1536);
+        bench.conv(64, 256);
         if most == 1 {
             break;
         }

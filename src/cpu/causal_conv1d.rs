@@ -7,7 +7,9 @@
 //! What the fast version does differently, and why the bits stay the same:
 //! 1. A vector holds neighbouring channels; each lane is one channel.
 //! 2. Taps before the start of the sequence are read from the state, which holds the inputs as they were.
-//! 3. Threads take ranges of channels of a sequence: channels are independent.
+//! 3. Rows are cut into blocks. In a block, a vector of channels goes down the rows with its weights and its last
+//!    inputs in registers: each input is read once. The order of the taps is the same.
+//! 4. Threads take ranges of channels of a sequence: channels are independent.
 
 use super::Cpu;
 use super::isa::Kernel;
@@ -18,6 +20,9 @@ use crate::element::Element;
 use crate::error::Result;
 use crate::ops::{Activation, CausalConv1d};
 use std::ops::Range;
+
+/// Rows per block: what the next vector of channels needs of them is prefetched, and stays in the L1 cache.
+const BLOCK: usize = 32;
 
 /// Fewest elements that are worth a thread of their own.
 const ELEMENTS_PER_PART: usize = 1 << 14;
@@ -95,10 +100,24 @@ impl<T: Element> Kernel for ConvPart<T> {
                 true => std::ptr::null_mut(),
                 false => conv.state.add(slot * (conv.d_conv - 1) * conv.channels),
             };
-            for t in rows.clone() {
+            // the first rows have taps in the state
+            let head = rows.end.min(rows.start + conv.d_conv - 1);
+            for t in rows.start..head {
                 for c in channels.clone().step_by(S::LANES) {
-                    let count = S::LANES.min(channels.end - c);
-                    conv.output_vector::<S>(t, t - rows.start, state, c, count);
+                    conv.output_vector::<S>(t, t - rows.start, state, c, S::LANES.min(channels.end - c));
+                }
+            }
+            match conv.d_conv {
+                1 => conv.body::<S, 1>(head..rows.end, &channels),
+                2 => conv.body::<S, 2>(head..rows.end, &channels),
+                3 => conv.body::<S, 3>(head..rows.end, &channels),
+                4 => conv.body::<S, 4>(head..rows.end, &channels),
+                taps => {
+                    for t in head..rows.end {
+                        for c in channels.clone().step_by(S::LANES) {
+                            conv.output_vector::<S>(t, taps, state, c, S::LANES.min(channels.end - c));
+                        }
+                    }
                 }
             }
             if !state.is_null() {
@@ -109,6 +128,82 @@ impl<T: Element> Kernel for ConvPart<T> {
 }
 
 impl<T: Element> Conv<T> {
+    /// The outputs of rows whose taps are all in the sequence.
+    #[inline(always)]
+    unsafe fn body<S: Simd, const TAPS: usize>(&self, rows: Range<usize>, channels: &Range<usize>) {
+        for start in rows.clone().step_by(BLOCK) {
+            let block = start..rows.end.min(start + BLOCK);
+            for c in channels.clone().step_by(S::LANES) {
+                let count = S::LANES.min(channels.end - c);
+                let next = match c + S::LANES < channels.end {
+                    true => (start, c + S::LANES),
+                    false => (block.end, channels.start),
+                };
+                // SAFETY: the rows and channels exist, and TAPS - 1 rows before each.
+                unsafe {
+                    match self.activation {
+                        Activation::Identity => self.column::<S, TAPS, false>(block.clone(), c, count, next),
+                        Activation::Silu => self.column::<S, TAPS, true>(block.clone(), c, count, next),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A block of rows at `count` channels from `c` on. `next` is the row and the channel of what comes after it.
+    #[inline(always)]
+    unsafe fn column<S: Simd, const TAPS: usize, const SILU: bool>(
+        &self,
+        rows: Range<usize>,
+        c: usize,
+        count: usize,
+        next: (usize, usize),
+    ) {
+        // SAFETY: as for `body`; a prefetch may be of any address.
+        unsafe {
+            let bias = match self.bias.is_null() {
+                true => S::splat(0.0),
+                false => load::<S, f32>(self.bias.add(c), count),
+            };
+            let mut weights = [bias; TAPS];
+            let mut x = [bias; TAPS]; // the oldest first
+            for j in 0..TAPS {
+                weights[j] = load::<S, f32>(self.weight.add(j * self.channels + c), count);
+                if j + 1 < TAPS {
+                    let row = rows.start + 1 + j - TAPS;
+                    x[j + 1] = load::<S, T>(self.input.add(row * self.input_stride + c), count);
+                }
+            }
+            let mut t = rows.start;
+            while t < rows.end {
+                // the second row of a pair is the first again where there is none
+                let pair = [t, (t + 1).min(rows.end - 1)];
+                let mut sums = [bias; 2];
+                for i in 0..2 {
+                    let ahead = next.0 + (pair[i] - rows.start);
+                    S::prefetch(self.input.wrapping_add(ahead * self.input_stride + next.1));
+                    S::prefetch(self.output.wrapping_add(ahead * self.output_stride + next.1));
+                    if i == 0 || pair[1] > pair[0] {
+                        for j in 0..TAPS - 1 {
+                            x[j] = x[j + 1];
+                        }
+                        x[TAPS - 1] = load::<S, T>(self.input.add(pair[i] * self.input_stride + c), count);
+                    }
+                    for j in 0..TAPS {
+                        sums[i] = S::fma(weights[j], x[j], sums[i]);
+                    }
+                }
+                if SILU {
+                    sums = math::silu::<S, 2>(sums);
+                }
+                for i in 0..2 {
+                    store::<S, T>(self.output.add(pair[i] * self.output_stride + c), sums[i], count);
+                }
+                t += 2;
+            }
+        }
+    }
+
     /// The output of row `t`, the `age`-th of its sequence, at `count` channels from `c` on.
     #[inline(always)]
     unsafe fn output_vector<S: Simd>(&self, t: usize, age: usize, state: *const f32, c: usize, count: usize) {
@@ -131,7 +226,7 @@ impl<T: Element> Conv<T> {
                 sum = S::fma(load::<S, f32>(self.weight.add(j * self.channels + c), count), x, sum);
             }
             if self.activation == Activation::Silu {
-                sum = math::silu::<S>(sum);
+                [sum] = math::silu::<S, 1>([sum]);
             }
             store::<S, T>(self.output.add(t * self.output_stride + c), sum, count);
         }
