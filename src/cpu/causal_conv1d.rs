@@ -7,8 +7,7 @@
 //! What the fast version does differently, and why the bits stay the same:
 //! 1. A vector holds neighbouring channels; each lane is one channel.
 //! 2. Taps before the start of the sequence are read from the state, which holds the inputs as they were.
-//! 3. Rows are cut into blocks. In a block, a vector of channels goes down the rows with its weights and its last
-//!    inputs in registers: each input is read once. The order of the taps is the same.
+//! 3. Several vectors of channels of a row are worked on side by side, so that their chains overlap.
 //! 4. Threads take ranges of channels of a sequence: channels are independent.
 
 use super::Cpu;
@@ -21,8 +20,15 @@ use crate::error::Result;
 use crate::ops::{Activation, CausalConv1d};
 use std::ops::Range;
 
-/// Rows per block: what the next vector of channels needs of them is prefetched, and stays in the L1 cache.
-const BLOCK: usize = 32;
+/// Channels that go down the rows together: their weights and their last inputs stay in the L1 cache, and a row is
+/// long enough for the hardware to see that it is read in order.
+const CHUNK: usize = 1536;
+
+/// How many channels ahead, in memory, inputs and outputs are asked for.
+const AHEAD: usize = 512;
+
+/// Vectors at once.
+const VECTORS: usize = 4;
 
 /// Fewest elements that are worth a thread of their own.
 const ELEMENTS_PER_PART: usize = 1 << 14;
@@ -131,75 +137,53 @@ impl<T: Element> Conv<T> {
     /// The outputs of rows whose taps are all in the sequence.
     #[inline(always)]
     unsafe fn body<S: Simd, const TAPS: usize>(&self, rows: Range<usize>, channels: &Range<usize>) {
-        for start in rows.clone().step_by(BLOCK) {
-            let block = start..rows.end.min(start + BLOCK);
-            for c in channels.clone().step_by(S::LANES) {
-                let count = S::LANES.min(channels.end - c);
-                let next = match c + S::LANES < channels.end {
-                    true => (start, c + S::LANES),
-                    false => (block.end, channels.start),
-                };
-                // SAFETY: the rows and channels exist, and TAPS - 1 rows before each.
+        for start in channels.clone().step_by(CHUNK) {
+            let chunk = start..channels.end.min(start + CHUNK);
+            for t in rows.clone() {
+                let mut c = chunk.start;
+                // SAFETY: the row and these channels exist, and TAPS - 1 rows before.
                 unsafe {
-                    match self.activation {
-                        Activation::Identity => self.column::<S, TAPS, false>(block.clone(), c, count, next),
-                        Activation::Silu => self.column::<S, TAPS, true>(block.clone(), c, count, next),
+                    while chunk.end - c >= VECTORS * S::LANES {
+                        self.vectors::<S, TAPS, VECTORS>(t, c, S::LANES);
+                        c += VECTORS * S::LANES;
+                    }
+                    while c < chunk.end {
+                        self.vectors::<S, TAPS, 1>(t, c, S::LANES.min(chunk.end - c));
+                        c += S::LANES;
                     }
                 }
             }
         }
     }
 
-    /// A block of rows at `count` channels from `c` on. `next` is the row and the channel of what comes after it.
+    /// `K` vectors of row `t` from channel `c` on, each of `count` channels.
     #[inline(always)]
-    unsafe fn column<S: Simd, const TAPS: usize, const SILU: bool>(
-        &self,
-        rows: Range<usize>,
-        c: usize,
-        count: usize,
-        next: (usize, usize),
-    ) {
-        // SAFETY: as for `body`; a prefetch may be of any address.
+    unsafe fn vectors<S: Simd, const TAPS: usize, const K: usize>(&self, t: usize, c: usize, count: usize) {
+        // SAFETY: as for `body`.
         unsafe {
-            let bias = match self.bias.is_null() {
-                true => S::splat(0.0),
-                false => load::<S, f32>(self.bias.add(c), count),
-            };
-            let mut weights = [bias; TAPS];
-            let mut x = [bias; TAPS]; // the oldest first
-            for j in 0..TAPS {
-                weights[j] = load::<S, f32>(self.weight.add(j * self.channels + c), count);
-                if j + 1 < TAPS {
-                    let row = rows.start + 1 + j - TAPS;
-                    x[j + 1] = load::<S, T>(self.input.add(row * self.input_stride + c), count);
+            let mut sums = [S::splat(0.0); K];
+            if !self.bias.is_null() {
+                for k in 0..K {
+                    sums[k] = load::<S, f32>(self.bias.add(c + k * S::LANES), count);
                 }
             }
-            let mut t = rows.start;
-            while t < rows.end {
-                // the second row of a pair is the first again where there is none
-                let pair = [t, (t + 1).min(rows.end - 1)];
-                let mut sums = [bias; 2];
-                for i in 0..2 {
-                    let ahead = next.0 + (pair[i] - rows.start);
-                    S::prefetch(self.input.wrapping_add(ahead * self.input_stride + next.1));
-                    S::prefetch(self.output.wrapping_add(ahead * self.output_stride + next.1));
-                    if i == 0 || pair[1] > pair[0] {
-                        for j in 0..TAPS - 1 {
-                            x[j] = x[j + 1];
-                        }
-                        x[TAPS - 1] = load::<S, T>(self.input.add(pair[i] * self.input_stride + c), count);
-                    }
-                    for j in 0..TAPS {
-                        sums[i] = S::fma(weights[j], x[j], sums[i]);
-                    }
+            for j in 0..TAPS {
+                let weights = self.weight.add(j * self.channels + c);
+                let x = self.input.add((t + j + 1 - TAPS) * self.input_stride + c);
+                for k in 0..K {
+                    let weight = load::<S, f32>(weights.add(k * S::LANES), count);
+                    sums[k] = S::fma(weight, load::<S, T>(x.add(k * S::LANES), count), sums[k]);
                 }
-                if SILU {
-                    sums = math::silu::<S, 2>(sums);
-                }
-                for i in 0..2 {
-                    store::<S, T>(self.output.add(pair[i] * self.output_stride + c), sums[i], count);
-                }
-                t += 2;
+            }
+            if self.activation == Activation::Silu {
+                sums = math::silu::<S, K>(sums);
+            }
+            let output = self.output.add(t * self.output_stride + c);
+            let newest = self.input.add(t * self.input_stride + c);
+            for k in 0..K {
+                S::prefetch(newest.wrapping_add(AHEAD + k * S::LANES));
+                S::prefetch(output.wrapping_add(AHEAD + k * S::LANES));
+                store::<S, T>(output.add(k * S::LANES), sums[k], count);
             }
         }
     }
