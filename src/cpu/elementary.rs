@@ -43,9 +43,9 @@ impl Elementary {
         match self {
             Self::Exp => 1.0,
             Self::Exp2 => 2.0,
-            Self::Sigmoid => 2.0,
-            Self::Silu => 3.0,
-            Self::Softplus => 2.5,
+            Self::Sigmoid => 2.5,
+            Self::Silu => 3.25,
+            Self::Softplus => 3.0,
         }
     }
 
