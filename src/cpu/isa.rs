@@ -94,19 +94,19 @@ pub(super) trait Kernel {
     unsafe fn run<S: Simd>(self);
 }
 
-/// The sizes of an instruction set's register tile of the matrix product.
+/// The sizes of an instruction set's vectors and of its register tile of the matrix product.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tile {
-    pub rows: usize,
-    pub columns: usize,
-    /// Columns of the tile for matrices with few outputs.
-    pub wide_columns: usize,
     pub lanes: usize,
+    /// Vectors in a row of the tile.
+    pub vectors: usize,
+    /// The same at most, for matrices with few outputs.
+    pub most_vectors: usize,
 }
 
 impl Tile {
     const fn of<S: Simd>() -> Self {
-        Self { rows: S::MR, columns: S::NV * S::LANES, wide_columns: S::WIDE_NV * S::LANES, lanes: S::LANES }
+        Self { lanes: S::LANES, vectors: S::NV, most_vectors: S::MOST_NV }
     }
 }
 

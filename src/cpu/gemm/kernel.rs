@@ -1,7 +1,7 @@
 //! Blocking, packing of the inputs, and what happens to the sums.
 
 use super::pack::{Data, PackedWeights};
-use super::tile::{MAX_TILE, MAX_WIDE_ROWS, tall, wide, wide_rows};
+use super::tile::{MAX_ROWS, MAX_TILE, max_rows, tile};
 use crate::cpu::isa::Kernel;
 use crate::cpu::math;
 use crate::cpu::simd::{Lanes, MAX_LANES, Simd, load, store};
@@ -13,12 +13,11 @@ use crate::ops::Epilogue;
 use crate::rows::Rows;
 use std::ops::Range;
 
-/// Rows whose packed inputs are held at once.
-const ROWS_PER_BLOCK: usize = 448;
-/// Bytes of packed inputs that a thread goes through for one panel of weights: what stays in its L2 cache.
+/// Rows whose widened inputs are held at once.
+const ROWS_PER_BLOCK: usize = 512;
+/// Bytes of inputs that a thread goes through for one panel of weights: what stays in its L2 cache.
 const CACHED_INPUT_BYTES: usize = 384 << 10;
-
-/// Fewest numbers that are worth a thread of their own: to pack, and to multiply.
+/// Fewest numbers that are worth a thread of their own: to widen, and to multiply.
 const ELEMENTS_PER_PART: usize = 1 << 14;
 const STEPS_PER_PART: usize = 1 << 16;
 /// More parts than threads, so that a thread which the system holds up delays the others less.
@@ -50,15 +49,6 @@ pub(super) struct Inputs<T> {
     pub stride: usize,
 }
 
-/// A block of inputs as the tiles read them.
-#[derive(Clone, Copy)]
-enum Block {
-    /// `[k, MR]` for each tile of rows; the last tile of a block is as narrow as its rows.
-    Packed(*const f32),
-    /// `[rows, k]` with a row stride.
-    Rows(*const f32, usize),
-}
-
 impl<U: Element> Gemm<'_, U> {
     /// Validated arguments only: the shapes of weight, bias, outputs and `input` agree.
     pub(super) fn run<T: Element>(
@@ -76,47 +66,43 @@ impl<U: Element> Gemm<'_, U> {
         if tokens == 0 || self.outputs.columns == 0 {
             return Ok(());
         }
-        let as_rows = self.weight.is_wide() || tokens <= MAX_WIDE_ROWS;
-        if as_rows && T::DTYPE == DType::F32 {
-            let inputs = Inputs::new(input);
-            self.block(cpu, 0, tokens, Block::Rows(inputs.start.cast(), inputs.stride));
+        let inputs = Inputs::new(input);
+        if T::DTYPE == DType::F32 {
+            self.block(cpu, 0, tokens, Inputs { start: inputs.start.cast(), stride: inputs.stride });
             return Ok(());
         }
         let block_rows = tokens.min(ROWS_PER_BLOCK);
         workspace.inputs.grow(op, checked_product(op, "input", &[block_rows, k])?)?;
-        let packed = workspace.inputs.as_mut_slice().as_mut_ptr();
-        let (shared, inputs) = (Shared::new(packed), Shared::new(Inputs::new(input)));
-        let unit = cpu.isa.tile().rows;
+        let widened = workspace.inputs.as_mut_slice().as_mut_ptr();
+        let shared = Shared::new((inputs, widened));
         for first in (0..tokens).step_by(block_rows) {
             let rows = block_rows.min(tokens - first);
-            let parts = cpu.threads().min(rows.div_ceil(unit)).min((rows * k).div_ceil(ELEMENTS_PER_PART));
+            let parts = cpu.threads().min((rows * k).div_ceil(ELEMENTS_PER_PART));
             cpu.threads.for_each(parts, |_, index| {
-                let rows = part(rows, unit, parts, index);
-                let kernel =
-                    PackInputs { inputs: inputs.get(), first, rows, k, as_rows, packed: shared.get() };
-                // SAFETY: the rows are within the input, `packed` holds the block's rows, and parts do not overlap.
+                let (inputs, widened) = shared.get();
+                let kernel = Widen { inputs, first, rows: part(rows, 1, parts, index), k, widened };
+                // SAFETY: the rows are within the input, `widened` holds the block's rows, and parts do not overlap.
                 unsafe { cpu.isa.run(kernel) }
             });
-            let block = if as_rows { Block::Rows(packed, k) } else { Block::Packed(packed) };
-            self.block(cpu, first, rows, block);
+            self.block(cpu, first, rows, Inputs { start: widened, stride: k });
         }
         Ok(())
     }
 
-    /// The product of the rows `first..first + rows` with all weights.
-    fn block(&self, cpu: &Cpu, first: usize, rows: usize, inputs: Block) {
+    /// The product of the rows `first..first + rows`, row 0 of `inputs` and on, with all weights.
+    fn block(&self, cpu: &Cpu, first: usize, rows: usize, inputs: Inputs<f32>) {
         let shared = Shared::new((self, inputs));
         let panels = self.weight.panels();
         let work = rows.saturating_mul(self.weight.cols).saturating_mul(self.outputs.columns);
         let most = work.div_ceil(STEPS_PER_PART).min(cpu.threads() * PARTS_PER_THREAD);
         // along the panels, which are many, or along the rows where they are too few
-        let unit = cpu.isa.tile().rows;
-        let along_rows = panels < most && rows.div_ceil(unit) > panels;
-        let parts = if along_rows { most.min(rows.div_ceil(unit)) } else { most.min(panels) };
+        let tiles = rows.div_ceil(MAX_ROWS);
+        let along_rows = panels < most && tiles > panels;
+        let parts = if along_rows { most.min(tiles) } else { most.min(panels) };
         cpu.threads.for_each(parts, |_, index| {
             let (gemm, inputs) = shared.get();
             let kernel = if along_rows {
-                Product { gemm, first, inputs, rows: part(rows, unit, parts, index), panels: 0..panels }
+                Product { gemm, first, inputs, rows: part(rows, MAX_ROWS, parts, index), panels: 0..panels }
             } else {
                 Product { gemm, first, inputs, rows: 0..rows, panels: part(panels, 1, parts, index) }
             };
@@ -126,47 +112,28 @@ impl<U: Element> Gemm<'_, U> {
     }
 }
 
-/// Widens rows of the input, and packs them into tiles `[k, MR]` where they are not wanted as rows.
-struct PackInputs<T> {
+/// Widens rows of the input to `[rows, k]` without gaps.
+struct Widen<T> {
     inputs: Inputs<T>,
     first: usize,
     rows: Range<usize>,
     k: usize,
-    as_rows: bool,
-    packed: *mut f32,
+    widened: *mut f32,
 }
 
-impl<T: Element> Kernel for PackInputs<T> {
+impl<T: Element> Kernel for Widen<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { inputs, first, rows, k, as_rows, packed } = self;
-        let unit = if as_rows { 1 } else { S::MR };
-        for start in rows.clone().step_by(unit) {
-            let mr = unit.min(rows.end - start);
-            // SAFETY: rows `first + start ..` have `k` elements each, and the tile starts at `start * k`.
-            unsafe {
-                let source = inputs.start.add((first + start) * inputs.stride);
-                let target = packed.add(start * k);
-                if mr == S::MR {
-                    transpose::<T>(source, inputs.stride, target, k, S::MR);
-                } else {
-                    transpose::<T>(source, inputs.stride, target, k, mr);
+        let Self { inputs, first, rows, k, widened } = self;
+        for row in rows {
+            for i in (0..k).step_by(S::LANES) {
+                let count = S::LANES.min(k - i);
+                // SAFETY: row `first + row` of the input and row `row` of the target have `k` elements.
+                unsafe {
+                    let value = load::<S, T>(inputs.start.add((first + row) * inputs.stride + i), count);
+                    store::<S, f32>(widened.add(row * k + i), value, count);
                 }
             }
-        }
-    }
-}
-
-/// `[mr, k]` with a row stride to `[k, mr]`, widened.
-///
-/// # Safety
-/// The pointers are valid for those shapes.
-#[inline(always)]
-unsafe fn transpose<T: Element>(source: *const T, stride: usize, target: *mut f32, k: usize, mr: usize) {
-    for kk in 0..k {
-        for i in 0..mr {
-            // SAFETY: the caller's promise.
-            unsafe { *target.add(kk * mr + i) = (*source.add(i * stride + kk)).to_f32() }
         }
     }
 }
@@ -176,7 +143,7 @@ struct Product<'a, U> {
     gemm: &'a Gemm<'a, U>,
     /// The row of the outputs that row 0 of the block is.
     first: usize,
-    inputs: Block,
+    inputs: Inputs<f32>,
     rows: Range<usize>,
     panels: Range<usize>,
 }
@@ -200,37 +167,30 @@ impl<U: Element> Product<'_, U> {
     unsafe fn panels<S: Simd, W: Lanes>(&self, data: &[W]) {
         let weight = self.gemm.weight;
         let k = weight.cols;
-        let step = (CACHED_INPUT_BYTES / (4 * k.max(1))).max(S::MR) / S::MR * S::MR;
+        let cached = (CACHED_INPUT_BYTES / (4 * k.max(1))).max(MAX_ROWS);
+        let blocks = self.rows.len().div_ceil(cached);
         let mut scratch = [0.0f32; MAX_TILE];
-        for start in self.rows.clone().step_by(step) {
-            let end = self.rows.end.min(start + step);
+        for block in 0..blocks {
+            let block = part(self.rows.len(), MAX_ROWS, blocks, block);
+            let end = self.rows.start + block.end;
             for panel in self.panels.clone() {
                 let column = panel * weight.panel;
                 let width = weight.width(panel);
                 let nv = width / S::LANES;
                 let panel = data[column * k..].as_ptr();
-                let most = match self.inputs {
-                    Block::Packed(_) => S::MR,
-                    Block::Rows(..) => wide_rows::<S>(nv),
-                };
-                for row in (start..end).step_by(most) {
+                let most = max_rows::<S>(nv);
+                for row in (self.rows.start + block.start..end).step_by(most) {
                     let mr = most.min(end - row);
-                    // SAFETY: the tile's inputs are packed at `row * k`, or start at `row * stride`; the panel holds
-                    // `k` rows of `width`; a direct target has `width` columns, and the scratch the largest tile.
+                    // SAFETY: the tile's inputs are rows of the block; the panel holds `k` rows of `width`; a direct
+                    // target has `width` columns, and the scratch the largest tile.
                     unsafe {
-                        let direct = self.direct_target(row, column, width);
-                        let (target, stride) = direct.unwrap_or((scratch.as_mut_ptr(), width));
-                        match self.inputs {
-                            Block::Packed(inputs) => {
-                                tall::<S, W>((mr, nv), k, inputs.add(row * k), panel, target, stride);
+                        let inputs = (self.inputs.start.add(row * self.inputs.stride), self.inputs.stride);
+                        match self.direct_target(row, column, width) {
+                            Some(target) => tile::<S, W>((mr, nv), k, inputs, panel, target),
+                            None => {
+                                tile::<S, W>((mr, nv), k, inputs, panel, (scratch.as_mut_ptr(), width));
+                                self.finish::<S>(&scratch, self.first + row, column, mr, width);
                             }
-                            Block::Rows(inputs, a_stride) => {
-                                let inputs = (inputs.add(row * a_stride), a_stride);
-                                wide::<S, W>((mr, nv), k, inputs, panel, target, stride);
-                            }
-                        }
-                        if direct.is_none() {
-                            self.finish::<S>(&scratch, self.first + row, column, mr, width);
                         }
                     }
                 }

@@ -6,11 +6,14 @@
 //! ```
 //!
 //! What the fast version does differently, and why the bits stay the same:
-//! 1. A register tile of `MR x NV` vectors holds many outputs at once. Each lane is one output with its own `k` loop.
+//! 1. A register tile of rows by vectors holds many outputs at once. Each lane is one output with its own `k` loop.
 //! 2. Weights are packed into panels, so that a vector load gives neighbouring outputs. Order of memory only.
-//! 3. Inputs are packed into `[K, MR]`, so that a tile reads them in order. Widening is exact.
+//! 3. Inputs are read where they are, a few rows at a time: packing them costs more than it saves. f16 and bf16 inputs
+//!    are widened first, exactly.
 //! 4. Blocks of rows and of panels are visited in the order that suits the caches and the threads. Outputs are
 //!    independent of each other.
+//! 5. The epilogue works on the tile before it leaves the L1 cache. In `in_proj` a tile knows which of the two outputs
+//!    its columns belong to.
 
 mod kernel;
 pub(crate) mod pack;

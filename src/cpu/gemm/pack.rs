@@ -1,7 +1,7 @@
 //! Weights packed once into panels of output features.
 
 use crate::backend::WeightMatrix;
-use crate::cpu::isa::{Supported, Tile};
+use crate::cpu::isa::Supported;
 use crate::element::{DType, Element, Scalar};
 use crate::error::{Error, Result, checked_product};
 use crate::rows::Rows;
@@ -60,9 +60,8 @@ impl<T: Scalar> Aligned<T> {
     }
 }
 
-/// Up to so many output features, a matrix has few and wide panels: its inputs are read too few times to be worth
-/// packing.
-const WIDE_ROWS: usize = 256;
+/// Up to so many output features, a matrix has few and wide panels, so that its inputs are read few times.
+const FEW_ROWS: usize = 256;
 
 /// A weight matrix `[rows, cols]` as the CPU keeps it.
 ///
@@ -107,12 +106,13 @@ impl PackedWeights {
     /// Packs `weight` for the register tile of an instruction set.
     pub(crate) fn new<W: Packable>(weight: Rows<&[W]>, isa: Supported) -> Result<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
-        let Tile { columns, wide_columns, lanes, .. } = isa.tile();
-        let vectors = rows.div_ceil(lanes);
-        let panel = match vectors * lanes <= WIDE_ROWS {
+        let tile = isa.tile();
+        let lanes = tile.lanes;
+        let vectors = rows.div_ceil(lanes).max(1);
+        let panel = match vectors * lanes <= FEW_ROWS {
             // as few panels as there can be, of about the same width
-            true => vectors.div_ceil(vectors.div_ceil(wide_columns / lanes).max(1)).max(1) * lanes,
-            false => columns,
+            true => vectors.div_ceil(vectors.div_ceil(tile.most_vectors)) * lanes,
+            false => tile.vectors * lanes,
         };
         let padded = rows.checked_next_multiple_of(lanes);
         let padded = padded.ok_or_else(|| Error::argument("pack", "weight", "fewer rows", rows))?;
@@ -128,11 +128,6 @@ impl PackedWeights {
             }
         }
         Ok(Self { data: W::wrap(data), rows, cols, isa, panel, lanes })
-    }
-
-    /// Whether inputs are read as they are, a few rows at a time.
-    pub(super) fn is_wide(&self) -> bool {
-        self.rows.next_multiple_of(self.lanes) <= WIDE_ROWS
     }
 
     /// The number of panels.

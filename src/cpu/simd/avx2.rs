@@ -38,9 +38,9 @@ unsafe fn first(count: usize) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
-    const MR: usize = 6;
+    const REGISTERS: usize = 16;
     const NV: usize = 2;
-    const WIDE_NV: usize = 2;
+    const MOST_NV: usize = 2;
     type F = __m256;
 
     #[inline(always)]

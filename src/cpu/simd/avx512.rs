@@ -30,9 +30,9 @@ fn first(count: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
-    const MR: usize = 14;
-    const NV: usize = 2;
-    const WIDE_NV: usize = 5;
+    const REGISTERS: usize = 32;
+    const NV: usize = 3;
+    const MOST_NV: usize = 5;
     type F = __m512;
 
     #[inline(always)]

@@ -36,12 +36,12 @@ pub const MAX_LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Numbers per vector: 4, 8 or 16.
     const LANES: usize;
-    /// Rows of the matrix product's register tile.
-    const MR: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
     /// Vectors in a row of the matrix product's register tile.
     const NV: usize;
-    /// The same for matrices with few outputs, whose inputs are not packed.
-    const WIDE_NV: usize;
+    /// The same at most, for matrices with few outputs: 5 or less.
+    const MOST_NV: usize;
     /// The vector.
     type F: Copy;
 

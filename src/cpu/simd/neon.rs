@@ -19,9 +19,9 @@ unsafe fn power(n: int32x4_t) -> float32x4_t {
 
 impl Simd for Neon {
     const LANES: usize = 4;
-    const MR: usize = 8;
-    const NV: usize = 2;
-    const WIDE_NV: usize = 2;
+    const REGISTERS: usize = 32;
+    const NV: usize = 3;
+    const MOST_NV: usize = 3;
     type F = float32x4_t;
 
     #[inline(always)]

@@ -17,9 +17,9 @@ fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
 
 impl Simd for Portable {
     const LANES: usize = LANES;
-    const MR: usize = 4;
+    const REGISTERS: usize = 16;
     const NV: usize = 2;
-    const WIDE_NV: usize = 2;
+    const MOST_NV: usize = 2;
     type F = F;
 
     #[inline(always)]
