@@ -179,8 +179,10 @@ impl<U: Element> Product<'_, U> {
                 let nv = width / S::LANES;
                 let panel = data[column * k..].as_ptr();
                 let most = max_rows::<S>(nv);
-                for row in (self.rows.start + block.start..end).step_by(most) {
-                    let mr = most.min(end - row);
+                let mut row = self.rows.start + block.start;
+                while row < end {
+                    // as few tiles as there can be, of about the same height: a low one has too few chains
+                    let mr = (end - row).div_ceil((end - row).div_ceil(most));
                     // SAFETY: the tile's inputs are rows of the block; the panel holds `k` rows of `width`; a direct
                     // target has `width` columns, and the scratch the largest tile.
                     unsafe {
@@ -193,6 +195,7 @@ impl<U: Element> Product<'_, U> {
                             }
                         }
                     }
+                    row += mr;
                 }
             }
         }

@@ -8,6 +8,9 @@ pub(super) const MAX_TILE: usize = MAX_ROWS * 3 * MAX_LANES + MAX_LANES;
 /// More rows than this want more addresses than there are registers.
 pub(super) const MAX_ROWS: usize = 8;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
 
@@ -73,7 +76,9 @@ unsafe fn sized<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
         for _ in 0..k {
             let mut weights = [S::splat(0.0); NV];
             for j in 0..NV {
-                S::prefetch(b.wrapping_add((PREFETCH * NV + j) * S::LANES));
+                if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
+                    S::prefetch(b.wrapping_add((PREFETCH * NV + j) * S::LANES));
+                }
                 weights[j] = W::load::<S>(b.add(j * S::LANES));
             }
             for i in 0..MR {
