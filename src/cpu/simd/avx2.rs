@@ -39,8 +39,8 @@ unsafe fn first(count: usize) -> __m256i {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const NV: usize = 2;
-    const MOST_NV: usize = 2;
+    const NV: usize = 3;
+    const MOST_NV: usize = 3;
     type F = __m256;
 
     #[inline(always)]
