@@ -1,12 +1,14 @@
 //! `cargo bench --bench roofline [-- FILTER]`: every kernel at the 130m shape as a fraction of what this machine can
 //! do, the ceiling being measured right before and after the kernel. `MAMBA_KERNELS_ISA` forces an instruction set.
 
+mod checkpoint;
 mod machine;
 
 use machine::{ReadBandwidth, copy_bandwidth, elementary_rate, fma_peak};
 use mamba_kernels::cpu::{Cpu, Elementary, Workspace};
+use mamba_kernels::model::{Logits, Mamba, Scratch};
 use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, SelectiveScan};
-use mamba_kernels::{Backend, Batch, Element, Rows, bf16, f16};
+use mamba_kernels::{Backend, Batch, DType, Element, Rows, bf16, f16};
 use std::time::Instant;
 
 /// Rounds of ceiling, kernel, ceiling.
@@ -133,18 +135,22 @@ impl Bench {
         );
     }
 
-    fn conv(&self, l: usize, d: usize) {
-        let (x, weight, bias) = (values(l * d, 1), values(4 * d, 2), values(d, 3));
+    /// Arrays that take turns, so that each call finds its own in memory and not in a cache; or one that stays in it.
+    fn conv(&self, l: usize, d: usize, turns: usize) {
+        let (weight, bias) = (values(4 * d, 2), values(d, 3));
+        let mut arrays = vec![(values(l * d, 1), vec![0.0f32; l * d]); turns];
         let mut state = vec![0.0f32; 3 * d];
-        let mut y = vec![0.0f32; l * d];
         let batch = Batch::single(l);
-        let ceiling = || copy_bandwidth(self.threads, l * d * 4);
+        let ceiling = || copy_bandwidth(self.threads, turns * l * d * 4);
+        let mut turn = 0;
         self.row(
             &format!("causal_conv1d/l{l}_d{d}_k4/f32"),
             (8 * l * d) as f64,
             ceiling,
             (1e9, "GB/s"),
             || {
+                turn = (turn + 1) % turns;
+                let (x, y) = &mut arrays[turn];
                 let args = CausalConv1d::<Cpu, f32> {
                     input: Rows::new(&x[..], l, d).unwrap(),
                     weight: &weight,
@@ -192,6 +198,40 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Prefill of one prompt to its last logits, and decode of one sequence, of a model of the 130m shape.
+    fn model(&self, weights: &[u8], dtype: DType) {
+        if !format!("prefill decode {dtype} t{}", self.threads).contains(&self.filter)
+            && !self.filter.is_empty()
+        {
+            return;
+        }
+        let model = Mamba::from_bytes(self.cpu.clone(), checkpoint::CONFIG, weights).unwrap();
+        let mut state = model.new_state(1).unwrap();
+        let tokens: Vec<u32> = (0..512).map(|i| i * 97 % 50280).collect();
+        let mut scratch = Scratch::with_chunk_tokens(512);
+        let batch = Batch::single(512);
+        // two operations per weight and token; the head for the last token only
+        let (layers, head) = (checkpoint::LAYERS * checkpoint::LAYER_WEIGHTS, checkpoint::HEAD_WEIGHTS);
+        let work = 2.0 * (512 * layers + head) as f64;
+        self.row(
+            &format!("prefill/130m_l512/{dtype}"),
+            work,
+            || self.fma(),
+            (1e9, "GFLOP/s"),
+            || {
+                model.forward(&tokens, &batch, &mut state, Logits::Last, &mut scratch).unwrap();
+            },
+        );
+        let bytes = ((layers + head) * dtype.size()) as f64;
+        let step = Batch::single(1);
+        let ceiling = || self.memory.measure(self.threads);
+        self.row(&format!("decode/130m/{dtype}"), bytes, ceiling, (1e9, "GB/s"), || {
+            model.forward(&[7], &step, &mut state, Logits::Last, &mut scratch).unwrap();
+        });
+    }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let most = Cpu::new().threads();
@@ -210,7 +250,12 @@ fn main() {
         bench.linear::<f16>("lm_head", (1, 768, 50280), true);
         bench.linear::<f32>("in_proj_2.8b", (1, 2560, 10240), true);
         bench.scan(2048, 1536, 16);
-        bench.conv(2048, 1536);
+        bench.scan(64, 256, 16);
+        bench.scan(64, 256, 64);
+        bench.conv(2048, 1536, 8);
+        bench.conv(64, 256, 1);
+        bench.model(&checkpoint::random::<f32>(), DType::F32);
+        bench.model(&checkpoint::random::<bf16>(), DType::BF16);
         if most == 1 {
             break;
         }

@@ -51,3 +51,8 @@ pub use error::{Error, Result};
 pub use half::{bf16, f16};
 pub use reference::Reference;
 pub use rows::{Rows, Storage};
+
+/// The README's examples, as tests.
+#[cfg(all(doctest, feature = "model"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -43,9 +43,9 @@ impl Elementary {
         match self {
             Self::Exp => 1.0,
             Self::Exp2 => 2.0,
-            Self::Sigmoid => 2.0,
-            Self::Silu => 3.0,
-            Self::Softplus => 2.5,
+            Self::Sigmoid => 2.5,
+            Self::Silu => 3.25,
+            Self::Softplus => 3.0,
         }
     }
 
@@ -67,6 +67,9 @@ impl Cpu {
     }
 }
 
+/// Vectors at once.
+const VECTORS: usize = 4;
+
 struct Map<'a> {
     function: Elementary,
     values: &'a mut [f32],
@@ -78,12 +81,29 @@ impl Kernel for Map<'_> {
         macro_rules! functions {
             ($($variant:ident => $function:ident),*) => {
                 match self.function {
-                    // SAFETY: the caller vouches for the features of `S`; `count` values are at `i`.
-                    $(Elementary::$variant => for i in (0..self.values.len()).step_by(S::LANES) { unsafe {
-                        let count = S::LANES.min(self.values.len() - i);
-                        let at = self.values.as_mut_ptr().add(i);
-                        store::<S, f32>(at, math::$function::<S>(load::<S, f32>(at, count)), count);
-                    }})*
+                    $(Elementary::$variant => {
+                        // SAFETY: the caller vouches for the features of `S`; the values are in the slice.
+                        unsafe {
+                            let (at, len) = (self.values.as_mut_ptr(), self.values.len());
+                            let mut i = 0;
+                            while len - i >= VECTORS * S::LANES {
+                                let mut x = [S::splat(0.0); VECTORS];
+                                for j in 0..VECTORS {
+                                    x[j] = S::load(at.add(i + j * S::LANES));
+                                }
+                                x = math::$function::<S, VECTORS>(x);
+                                for j in 0..VECTORS {
+                                    S::store(at.add(i + j * S::LANES), x[j]);
+                                }
+                                i += VECTORS * S::LANES;
+                            }
+                            for i in (i..len).step_by(S::LANES) {
+                                let count = S::LANES.min(len - i);
+                                let [x] = math::$function::<S, 1>([load::<S, f32>(at.add(i), count)]);
+                                store::<S, f32>(at.add(i), x, count);
+                            }
+                        }
+                    })*
                 }
             };
         }

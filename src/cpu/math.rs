@@ -3,6 +3,9 @@
 //! The coefficients come from `scripts/polynomials.sollya`. The errors are stated in
 //! [`Elementary::max_ulp`](super::Elementary::max_ulp).
 //!
+//! Each takes `K` vectors at once and goes through them step by step: the chain of one is long, and the CPU sees only a
+//! window of instructions, so that it overlaps chains only where they stand side by side.
+//!
 //! # Safety
 //! Every function is unsafe for the one reason that [`Simd`] gives: the CPU must have the features of `S`.
 
@@ -32,12 +35,14 @@ const ATANH: [f32; 5] = coefficients([0x3eaa_aaab, 0x3e4c_cc33, 0x3e12_6bb7, 0x3
 
 /// Horner's rule, the highest coefficient first.
 #[inline(always)]
-unsafe fn polynomial<S: Simd, const N: usize>(x: S::F, coefficients: &[f32; N]) -> S::F {
+unsafe fn polynomial<S: Simd, const K: usize>(x: [S::F; K], coefficients: &[f32]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let mut sum = S::splat(coefficients[N - 1]);
-        for i in (0..N - 1).rev() {
-            sum = S::fma(sum, x, S::splat(coefficients[i]));
+        let mut sum = [S::splat(coefficients[coefficients.len() - 1]); K];
+        for coefficient in coefficients[..coefficients.len() - 1].iter().rev() {
+            for i in 0..K {
+                sum[i] = S::fma(sum[i], x[i], S::splat(*coefficient));
+            }
         }
         sum
     }
@@ -45,71 +50,112 @@ unsafe fn polynomial<S: Simd, const N: usize>(x: S::F, coefficients: &[f32; N]) 
 
 /// `e^x`.
 #[inline(always)]
-pub unsafe fn exp<S: Simd>(x: S::F) -> S::F {
+pub unsafe fn exp<S: Simd, const K: usize>(mut x: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let x = S::min(S::splat(89.0), S::max(S::splat(-104.0), x));
-        let n = S::round(S::mul(x, S::splat(LOG2_E)));
-        let r = S::fnma(n, S::splat(LN_2_HIGH), x);
-        let r = S::fnma(n, S::splat(LN_2_LOW), r);
-        let p = polynomial::<S, 5>(r, &EXP);
-        let p = S::fma(S::fma(p, r, S::splat(1.0)), r, S::splat(1.0));
-        S::scale(p, n)
+        let mut n = x;
+        for i in 0..K {
+            x[i] = S::min(S::splat(89.0), S::max(S::splat(-104.0), x[i]));
+            n[i] = S::round(S::mul(x[i], S::splat(LOG2_E)));
+            x[i] = S::fnma(n[i], S::splat(LN_2_HIGH), x[i]);
+            x[i] = S::fnma(n[i], S::splat(LN_2_LOW), x[i]);
+        }
+        let mut p = polynomial::<S, K>(x, &EXP);
+        for i in 0..K {
+            p[i] = S::fma(p[i], x[i], S::splat(1.0));
+        }
+        for i in 0..K {
+            p[i] = S::scale(S::fma(p[i], x[i], S::splat(1.0)), n[i]);
+        }
+        p
     }
 }
 
 /// `2^x`. The decay of the scan: one multiplication less than [`exp`] and no reduction by parts.
 #[inline(always)]
-pub unsafe fn exp2<S: Simd>(x: S::F) -> S::F {
+pub unsafe fn exp2<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let (n, r) = S::split(x);
-        let p = polynomial::<S, 5>(r, &EXP2);
-        let p = S::fma(p, r, S::splat(1.0));
-        S::scale(p, n)
+        let (mut n, mut r) = (x, x);
+        for i in 0..K {
+            (n[i], r[i]) = S::split(x[i]);
+        }
+        let mut p = polynomial::<S, K>(r, &EXP2);
+        for i in 0..K {
+            p[i] = S::scale(S::fma(p[i], r[i], S::splat(1.0)), n[i]);
+        }
+        p
     }
 }
 
 /// `ln(1 + e)` for `e` in `[0, 1]`, as `2 atanh(e / (2 + e))`.
 #[inline(always)]
-unsafe fn log1p<S: Simd>(e: S::F) -> S::F {
+unsafe fn log1p<S: Simd, const K: usize>(e: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let s = S::div(e, S::add(e, S::splat(2.0)));
-        let w = S::mul(s, s);
-        let p = polynomial::<S, 5>(w, &ATANH);
-        let twice = S::add(s, s);
-        S::fma(S::mul(twice, w), p, twice)
+        let (mut s, mut w) = (e, e);
+        for i in 0..K {
+            s[i] = S::div(e[i], S::add(e[i], S::splat(2.0)));
+        }
+        for i in 0..K {
+            w[i] = S::mul(s[i], s[i]);
+        }
+        let mut p = polynomial::<S, K>(w, &ATANH);
+        for i in 0..K {
+            let twice = S::add(s[i], s[i]);
+            p[i] = S::fma(S::mul(twice, w[i]), p[i], twice);
+        }
+        p
     }
 }
 
 /// `ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)`. Above 17 it is `x` by rounding; the official code has that from 20.
 #[inline(always)]
-pub unsafe fn softplus<S: Simd>(x: S::F) -> S::F {
+pub unsafe fn softplus<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let e = exp::<S>(S::neg_abs(x));
-        S::add(S::max(S::splat(0.0), x), log1p::<S>(e))
+        let mut y = x;
+        for i in 0..K {
+            y[i] = S::neg_abs(x[i]);
+        }
+        y = log1p::<S, K>(exp::<S, K>(y));
+        for i in 0..K {
+            y[i] = S::add(S::max(S::splat(0.0), x[i]), y[i]);
+        }
+        y
     }
 }
 
 /// `1 / (1 + e^-x)`, as `e^x / (1 + e^x)` where `x` is negative.
 #[inline(always)]
-pub unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
+pub unsafe fn sigmoid<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
         let one = S::splat(1.0);
-        let e = exp::<S>(S::neg_abs(x));
-        S::div(S::select_negative(x, e, one), S::add(e, one))
+        let mut y = x;
+        for i in 0..K {
+            y[i] = S::neg_abs(x[i]);
+        }
+        y = exp::<S, K>(y);
+        for i in 0..K {
+            y[i] = S::div(S::select_negative(x[i], y[i], one), S::add(y[i], one));
+        }
+        y
     }
 }
 
 /// `x · sigmoid(x)`; its limit -0 at negative infinity.
 #[inline(always)]
-pub unsafe fn silu<S: Simd>(x: S::F) -> S::F {
+pub unsafe fn silu<S: Simd, const K: usize>(mut x: [S::F; K]) -> [S::F; K] {
     // SAFETY: the module's condition.
     unsafe {
-        let x = S::max(S::splat(f32::MIN), x); // keeps infinity times zero away; a NaN stays
-        S::mul(x, sigmoid::<S>(x))
+        for i in 0..K {
+            x[i] = S::max(S::splat(f32::MIN), x[i]); // keeps infinity times zero away; a NaN stays
+        }
+        let mut y = sigmoid::<S, K>(x);
+        for i in 0..K {
+            y[i] = S::mul(x[i], y[i]);
+        }
+        y
     }
 }

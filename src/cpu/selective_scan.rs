@@ -28,6 +28,9 @@ use std::ops::Range;
 /// Tokens per block: what a block keeps per channel vector, a few vectors a token, stays in the L1 cache.
 const BLOCK: usize = 32;
 
+/// Tokens at once in the passes before and after the recurrence.
+const TOKENS: usize = 4;
+
 /// Partial sums over the states: part of the contract.
 const SUMS: usize = 4;
 
@@ -132,6 +135,21 @@ impl<T> Scan<T> {
         self.n_groups * (self.channels / self.n_groups).div_ceil(lanes)
     }
 
+    /// Asks for what a tile reads and writes in row `t`, which need not exist. Rows are far apart in memory, so that the
+    /// hardware does not see the stride.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, t: usize, channel: usize) {
+        // SAFETY: a prefetch may be of any address.
+        unsafe {
+            S::prefetch(self.u.start.wrapping_add(t * self.u.stride + channel));
+            S::prefetch(self.delta.start.wrapping_add(t * self.delta.stride + channel));
+            if let Some(z) = &self.z {
+                S::prefetch(z.start.wrapping_add(t * z.stride + channel));
+            }
+            S::prefetch(self.output.wrapping_add(t * self.output_stride + channel));
+        }
+    }
+
     /// The group and the channels of a tile.
     #[inline(always)]
     fn tile(&self, lanes: usize, tile: usize) -> (usize, Range<usize>) {
@@ -202,6 +220,8 @@ struct Tile<'a, T> {
     c_stride: usize,
     /// `[d_state, channels]` of the sequence.
     h: *mut f32,
+    /// Row and channel at which the tile after this one starts.
+    next: (usize, usize),
 }
 
 impl<T: Element> Kernel for ScanPart<T> {
@@ -234,6 +254,10 @@ impl<T: Element> Kernel for ScanPart<T> {
                 let (c, c_stride) = coefficients(&scan, &scan.c, &rows, scratch.c);
                 for tile in tiles.clone() {
                     let (group, channels) = scan.tile(S::LANES, tile);
+                    let next = match tile + 1 < tiles.end {
+                        true => (start, scan.tile(S::LANES, tile + 1).1.start),
+                        false => (rows.end, scan.tile(S::LANES, tiles.start).1.start),
+                    };
                     let tile = Tile {
                         scan: &scan,
                         scratch: &scratch,
@@ -245,6 +269,7 @@ impl<T: Element> Kernel for ScanPart<T> {
                         b_stride,
                         c_stride,
                         h,
+                        next,
                     };
                     tile.steps::<S>();
                     tile.recurrence::<S>();
@@ -292,17 +317,37 @@ impl<T: Element> Tile<'_, T> {
                 true => None,
                 false => Some(load::<S, f32>(scan.delta_bias.add(c), count)),
             };
-            for (i, t) in self.rows.clone().enumerate() {
-                let mut delta = load::<S, T>(scan.delta.at(t, c), count);
+            let mut i = 0;
+            while self.rows.len() - i >= TOKENS {
+                self.steps_of::<S, TOKENS>(i, bias);
+                i += TOKENS;
+            }
+            for i in i..self.rows.len() {
+                self.steps_of::<S, 1>(i, bias);
+            }
+        }
+    }
+
+    /// Pass 1 of `K` tokens from the `i`-th of the block on.
+    #[inline(always)]
+    unsafe fn steps_of<S: Simd, const K: usize>(&self, i: usize, bias: Option<S::F>) {
+        let (scan, c, count) = (self.scan, self.channel, self.count);
+        // SAFETY: as for `steps`.
+        unsafe {
+            let mut delta = [S::splat(0.0); K];
+            for k in 0..K {
+                delta[k] = load::<S, T>(scan.delta.at(self.rows.start + i + k, c), count);
                 if let Some(bias) = bias {
-                    delta = S::add(delta, bias);
+                    delta[k] = S::add(delta[k], bias);
                 }
-                if scan.delta_softplus {
-                    delta = math::softplus::<S>(delta);
-                }
-                let u = load::<S, T>(scan.u.at(t, c), count);
-                S::store(self.scratch.delta.add(i * S::LANES), delta);
-                S::store(self.scratch.du.add(i * S::LANES), S::mul(delta, u));
+            }
+            if scan.delta_softplus {
+                delta = math::softplus::<S, K>(delta);
+            }
+            for k in 0..K {
+                let u = load::<S, T>(scan.u.at(self.rows.start + i + k, c), count);
+                S::store(self.scratch.delta.add((i + k) * S::LANES), delta[k]);
+                S::store(self.scratch.du.add((i + k) * S::LANES), S::mul(delta[k], u));
             }
         }
     }
@@ -315,25 +360,25 @@ impl<T: Element> Tile<'_, T> {
         unsafe {
             let mut n = 0;
             while d_state - n >= 16 {
-                self.group::<S, 16>(n);
+                self.group::<S, 16, 4>(n);
                 n += 16;
             }
             while d_state - n >= 4 {
-                self.group::<S, 4>(n);
+                self.group::<S, 4, 4>(n);
                 n += 4;
             }
             match d_state - n {
-                3 => self.group::<S, 3>(n),
-                2 => self.group::<S, 2>(n),
-                1 => self.group::<S, 1>(n),
+                3 => self.group::<S, 3, 3>(n),
+                2 => self.group::<S, 2, 2>(n),
+                1 => self.group::<S, 1, 1>(n),
                 _ => {}
             }
         }
     }
 
-    /// `N` states from `first`, a multiple of four, on.
+    /// `N` states from `first`, a multiple of four, on; `K` at once, which is four or all.
     #[inline(always)]
-    unsafe fn group<S: Simd, const N: usize>(&self, first: usize) {
+    unsafe fn group<S: Simd, const N: usize, const K: usize>(&self, first: usize) {
         let (scan, count) = (self.scan, self.count);
         // SAFETY: the states exist; the scratch holds SUMS vectors per token of a block.
         unsafe {
@@ -351,17 +396,32 @@ impl<T: Element> Tile<'_, T> {
                 let c = self.c.add(i * self.c_stride + first);
                 let sums_at = self.scratch.sums.add(i * SUMS * S::LANES);
                 let mut sums = [S::splat(0.0); SUMS];
-                if first > 0 {
+                if first == 0 {
+                    scan.prefetch::<S>(self.next.0 + i, self.next.1);
+                } else {
                     for j in 0..SUMS {
                         sums[j] = S::load(sums_at.add(j * S::LANES));
                     }
                 }
-                for n in 0..N {
-                    let decay = math::exp2::<S>(S::mul(delta, a[n]));
-                    let input = S::mul(du, S::splat(*b.add(n)));
-                    h[n] = S::fma(decay, h[n], input);
-                    sums[n % SUMS] = S::fma(S::splat(*c.add(n)), h[n], sums[n % SUMS]);
+                // written out, since the compiler leaves a loop of this size as one, with `h` in memory
+                macro_rules! states {
+                    ($($first:literal)*) => {$(
+                        if $first < N {
+                            let mut decay = [delta; K];
+                            for j in 0..K {
+                                decay[j] = S::mul(delta, a[$first + j]);
+                            }
+                            decay = math::exp2::<S, K>(decay);
+                            for j in 0..K {
+                                let n = $first + j;
+                                let input = S::mul(du, S::splat(*b.add(n)));
+                                h[n] = S::fma(decay[j], h[n], input);
+                                sums[j] = S::fma(S::splat(*c.add(n)), h[n], sums[j]);
+                            }
+                        }
+                    )*};
                 }
+                states!(0 4 8 12);
                 for j in 0..SUMS {
                     S::store(sums_at.add(j * S::LANES), sums[j]);
                 }
@@ -382,20 +442,46 @@ impl<T: Element> Tile<'_, T> {
                 true => None,
                 false => Some(load::<S, f32>(scan.d.add(c), count)),
             };
-            for (i, t) in self.rows.clone().enumerate() {
-                let sums = self.scratch.sums.add(i * SUMS * S::LANES);
-                let sum = [0, 1, 2, 3].map(|j| sums.add(j * S::LANES));
-                let mut y = S::add(
-                    S::add(S::load(sum[0]), S::load(sum[1])),
-                    S::add(S::load(sum[2]), S::load(sum[3])),
-                );
+            let mut i = 0;
+            while self.rows.len() - i >= TOKENS {
+                self.finish_of::<S, TOKENS>(i, d);
+                i += TOKENS;
+            }
+            for i in i..self.rows.len() {
+                self.finish_of::<S, 1>(i, d);
+            }
+        }
+    }
+
+    /// Pass 3 of `K` tokens from the `i`-th of the block on.
+    #[inline(always)]
+    unsafe fn finish_of<S: Simd, const K: usize>(&self, i: usize, d: Option<S::F>) {
+        let (scan, c, count) = (self.scan, self.channel, self.count);
+        // SAFETY: as for `finish`.
+        unsafe {
+            let mut y = [S::splat(0.0); K];
+            for k in 0..K {
+                let sums = self.scratch.sums.add((i + k) * SUMS * S::LANES);
+                let first = S::add(S::load(sums), S::load(sums.add(S::LANES)));
+                let second = S::add(S::load(sums.add(2 * S::LANES)), S::load(sums.add(3 * S::LANES)));
+                y[k] = S::add(first, second);
                 if let Some(d) = d {
-                    y = S::fma(load::<S, T>(scan.u.at(t, c), count), d, y);
+                    y[k] = S::fma(load::<S, T>(scan.u.at(self.rows.start + i + k, c), count), d, y[k]);
                 }
-                if let Some(z) = &scan.z {
-                    y = S::mul(y, math::silu::<S>(load::<S, T>(z.at(t, c), count)));
+            }
+            if let Some(z) = &scan.z {
+                let mut gate = y;
+                for k in 0..K {
+                    gate[k] = load::<S, T>(z.at(self.rows.start + i + k, c), count);
                 }
-                store::<S, T>(scan.output.add(t * scan.output_stride + c), y, count);
+                gate = math::silu::<S, K>(gate);
+                for k in 0..K {
+                    y[k] = S::mul(y[k], gate[k]);
+                }
+            }
+            for k in 0..K {
+                let t = self.rows.start + i + k;
+                store::<S, T>(scan.output.add(t * scan.output_stride + c), y[k], count);
             }
         }
     }

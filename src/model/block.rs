@@ -64,8 +64,7 @@ impl<B: Backend> Block<B> {
     /// [x | z]     = in_proj(rms_norm(residual))
     /// u           = silu(causal_conv1d(x))
     /// [dt | B | C] = x_proj(u)                        (each normed in Falcon-Mamba)
-    /// delta       = softplus(dt_proj(dt))
-    /// residual   += out_proj(selective_scan(u, delta, A, B, C, D, z))
+    /// residual   += out_proj(selective_scan(u, softplus(dt_proj(dt)), A, B, C, D, z))
     /// ```
     pub(super) fn forward(
         &self,
@@ -139,8 +138,8 @@ impl<B: Backend> Block<B> {
         let dt_proj = Linear::<B, f32, f32> {
             input: columns(backend, projected, shape, &dt)?,
             weight: &self.dt_proj,
-            bias: Some(backend.view(&self.dt_bias)),
-            epilogue: Epilogue::Softplus,
+            bias: None, // bias and softplus are fused into the scan: the same operations, and one pass less
+            epilogue: Epilogue::Store,
             output: Rows::new(backend.view_mut(&mut arrays.delta), rows, d_inner)?,
         };
         backend.linear(dt_proj, workspace)?;
@@ -154,8 +153,8 @@ impl<B: Backend> Block<B> {
             n_groups: 1,
             d: Some(backend.view(&self.d)),
             z: Some(Rows::new(backend.view(&arrays.z), rows, d_inner)?),
-            delta_bias: None,
-            delta_softplus: false,
+            delta_bias: Some(backend.view(&self.dt_bias)),
+            delta_softplus: true,
             batch,
             state: Some(backend.view_mut(&mut state.ssm)),
             output: Rows::new(backend.view_mut(&mut arrays.x), rows, d_inner)?,

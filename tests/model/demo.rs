@@ -29,4 +29,23 @@ fn it_reads_bytes<B: Backend>(make: impl Fn() -> B) {
     assert!(forward.is_finite() && forward + 0.5 < backward, "{forward} nats a byte, {backward} reversed");
 }
 
-for_backends!(it_reads_bytes);
+/// The first 1024 bytes of the held-out text in one pass, against what Hugging Face transformers gives for them.
+fn bits_per_byte_are_those_of_transformers<B: Backend>(make: impl Fn() -> B) {
+    const TRANSFORMERS: f64 = 1.400645;
+    let model = Mamba::demo(make()).unwrap();
+    let text = &include_bytes!("../../assets/demo/held_out.txt")[..1024];
+    let tokens: Vec<u32> = text.iter().map(|&byte| byte.into()).collect();
+    let mut state = model.new_state(1).unwrap();
+    let batch = Batch::single(tokens.len());
+    let logits = model.forward(&tokens, &batch, &mut state, Logits::All, &mut Scratch::default()).unwrap();
+    let bits = logits.chunks_exact(model.config().vocab_size).zip(&tokens[1..]).map(|(row, &next)| {
+        let max = row.iter().fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
+        let sum: f64 = row.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+        (sum.ln() - f64::from(row[next as usize] - max)) / std::f64::consts::LN_2
+    });
+    let bits = bits.sum::<f64>() / (tokens.len() - 1) as f64;
+    // a relative error of 2^-17 or so in the logits, as in tolerance.rs, is far below one in the last digit
+    assert!((bits - TRANSFORMERS).abs() < 1e-5, "{bits} bits per byte");
+}
+
+for_backends!(it_reads_bytes, bits_per_byte_are_those_of_transformers);

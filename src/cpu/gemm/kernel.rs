@@ -271,7 +271,7 @@ impl<U: Element> Product<'_, U> {
                         sum = S::add(sum, bias);
                     }
                     if *epilogue == Epilogue::Softplus {
-                        sum = math::softplus::<S>(sum);
+                        [sum] = math::softplus::<S, 1>([sum]);
                     }
                     match outputs.whole(row + i, column, count) {
                         Some((target, _)) => {

@@ -96,6 +96,12 @@ unsafe fn tile<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
     // SAFETY: the caller's promise covers `k` steps of MR inputs and NV vectors of weights, and the stores.
     unsafe {
         let mut sums = [[S::splat(0.0); NV]; MR];
+        for i in 0..MR {
+            for j in 0..NV {
+                // the stores at the end then find their lines
+                S::prefetch(out.wrapping_add(i * stride + j * S::LANES));
+            }
+        }
         for _ in 0..k {
             let mut weights = [S::splat(0.0); NV];
             for j in 0..NV {
