@@ -97,6 +97,19 @@ impl Element for f32 {
     }
 }
 
+/// `value` in binary32: toward zero, with the last bit set where that is not exact.
+///
+/// That bit stands for all that was cut off, so that the next rounding, to a type of at most 22 digits, is as one
+/// rounding of `value`. The conversions of `half` are not: they round twice, or drop bits that decide a tie.
+fn round_to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) == value || value.is_nan() {
+        return nearest;
+    }
+    let away = f64::from(nearest).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
+}
+
 macro_rules! half_element {
     ($($t:ty => $dtype:ident),*) => {$(
         impl Scalar for $t {
@@ -115,10 +128,48 @@ macro_rules! half_element {
                 <$t>::to_f64(self)
             }
             fn from_f64(value: f64) -> Self {
-                <$t>::from_f64(value)
+                <$t>::from_f32(round_to_odd(value))
             }
         }
     )*};
 }
 
 half_element!(f16 => F16, bf16 => BF16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Just above and below the middle of two numbers, at every exponent.
+    fn around_ties<T: Element>(digits: i32, exponents: std::ops::Range<i32>) {
+        for exponent in exponents {
+            let ulp = f64::from(exponent - digits + 1).exp2();
+            for steps in [0.0, 1.0, 2.0, 3.0] {
+                let low = f64::from(exponent).exp2() + steps * ulp;
+                let even = if steps % 2.0 == 0.0 { low } else { low + ulp };
+                let middle = low + ulp / 2.0;
+                for sign in [1.0, -1.0] {
+                    let nearest = |value: f64| T::from_f64(sign * value).to_f64() * sign;
+                    assert_eq!(nearest(middle * (1.0 + f64::EPSILON)), low + ulp);
+                    assert_eq!(nearest(middle), even);
+                    assert_eq!(nearest(middle * (1.0 - f64::EPSILON)), low);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn from_f64_rounds_once() {
+        around_ties::<f16>(11, -14..15);
+        around_ties::<bf16>(8, -126..127);
+        for (value, expected) in [(1e300, f64::INFINITY), (-1e300, f64::NEG_INFINITY), (-1e-300, -0.0)] {
+            assert_eq!(<f16 as Element>::from_f64(value).to_f64(), expected);
+            assert_eq!(<bf16 as Element>::from_f64(value).to_f64(), expected);
+            assert_eq!(<bf16 as Element>::from_f64(value).to_f64().is_sign_negative(), value < 0.0);
+        }
+        assert!(<f16 as Element>::from_f64(f64::NAN).is_nan());
+        // a subnormal of f16: 1.5 units, and just below
+        assert_eq!(<f16 as Element>::from_f64(1.5 * 2f64.powi(-24)).to_bits(), 2);
+        assert_eq!(<f16 as Element>::from_f64(1.499_999_999_9 * 2f64.powi(-24)).to_bits(), 1);
+    }
+}

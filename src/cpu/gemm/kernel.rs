@@ -93,7 +93,8 @@ impl<U: Element> Gemm<'_, U> {
     fn block(&self, cpu: &Cpu, first: usize, rows: usize, inputs: Inputs<f32>) {
         let shared = Shared::new((self, inputs));
         let panels = self.weight.panels();
-        let work = rows.saturating_mul(self.weight.cols).saturating_mul(self.outputs.columns);
+        // an empty sum is work too: its output is the bias and the epilogue of 0
+        let work = rows.saturating_mul(self.weight.cols.max(1)).saturating_mul(self.outputs.columns);
         let most = work.div_ceil(STEPS_PER_PART).min(cpu.threads() * PARTS_PER_THREAD);
         // along the panels, which are many, or along the rows where they are too few
         let tiles = rows.div_ceil(MAX_ROWS);

@@ -150,6 +150,9 @@ impl PackedWeights {
     }
 
     fn copy_row_of<W: Element, U: Element>(&self, data: &[W], row: usize, target: &mut [U]) {
+        if self.cols == 0 {
+            return; // there is no data to point into
+        }
         let (panel, j) = (row / self.panel, row % self.panel);
         let width = self.width(panel);
         let column = &data[panel * self.panel * self.cols + j..];

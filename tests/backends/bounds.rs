@@ -1,0 +1,267 @@
+//! How far the contract's binary32 arithmetic may be from exact arithmetic: derived, per element, from the data.
+//!
+//! This is a running error analysis. An [`Approx`] is a number of the contract's computation: its value in exact
+//! arithmetic (in f64, whose own error is 2^-29 of a rounding here), and a bound on the error of the binary32 number
+//! that stands for it. Each operation carries the bounds of its operands over and adds its own rounding, at most half
+//! a unit in the last place of the largest number that the result may be. So a bound for an op is the op itself, in
+//! the contract's order, over [`Approx`]. The functions [`linear`], [`causal_conv1d`], [`selective_scan`] and
+//! [`rms_norm`] are that; nothing in them is tuned.
+
+use crate::arrays::Matrix;
+use crate::causal_conv1d::CausalConv1d;
+use crate::linear::Linear;
+use crate::rms_norm::RmsNorm;
+use crate::selective_scan::SelectiveScan;
+use mamba_kernels::DType;
+use mamba_kernels::cpu::Elementary;
+use mamba_kernels::ops::{Activation, Epilogue};
+use mamba_kernels::reference::math;
+
+/// For what f64 itself loses: its roundings are 2^-29 of binary32's.
+const F64: f64 = 1.0 + 1e-6;
+
+/// The distance of the numbers of a type at a magnitude.
+pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
+    let (digits, smallest) = match dtype {
+        DType::F16 => (11, -14),
+        DType::BF16 => (8, -126),
+        _ => (24, -126),
+    };
+    let exponent = (magnitude.abs().to_bits() >> 52) as i32 - 1023; // floor(log2), below -126 for 0
+    f64::from(exponent.max(smallest) - digits + 1).exp2()
+}
+
+/// A number in exact arithmetic, and a bound on the error of the binary32 number that stands for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Approx {
+    pub value: f64,
+    pub error: f64,
+}
+
+impl Approx {
+    pub const ZERO: Approx = Approx { value: 0.0, error: 0.0 };
+
+    pub fn exact(value: f32) -> Self {
+        Self { value: value.into(), error: 0.0 }
+    }
+
+    /// The rounded result of an operation that gives `value` within `error` before it is rounded.
+    fn rounded(value: f64, error: f64) -> Self {
+        Self { value, error: error + 0.5 * ulp(value.abs() + error, DType::F32) * F64 }
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self::rounded(self.value + other.value, self.error + other.error)
+    }
+
+    fn mul(self, other: Self) -> Self {
+        self.fma(other, Self::ZERO)
+    }
+
+    /// `self * other + sum`, rounded once.
+    fn fma(self, other: Self, sum: Self) -> Self {
+        let error =
+            self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error;
+        Self::rounded(self.value * other.value + sum.value, error + sum.error)
+    }
+
+    /// `self / n` for an exact `n`.
+    fn div_exact(self, n: f64) -> Self {
+        Self::rounded(self.value / n, self.error / n)
+    }
+
+    /// Either end of what the operand may be; it is not negative.
+    fn sqrt(self) -> Self {
+        let root = self.value.sqrt();
+        let below = root - (self.value - self.error).max(0.0).sqrt();
+        let above = (self.value + self.error).sqrt() - root;
+        Self::rounded(root, below.max(above))
+    }
+
+    /// `1 / self` is steepest at the end nearer to 0, and unbounded where that is past 0.
+    fn recip(self) -> Self {
+        let nearest = self.value - self.error;
+        let error = if nearest > 0.0 { 1.0 / nearest - 1.0 / self.value } else { f64::INFINITY };
+        Self::rounded(1.0 / self.value, error)
+    }
+
+    /// An elementary function whose result moves by at most `moved` as the operand moves by its error. Its bound is
+    /// in units of the correctly rounded result, which may be the next power of two.
+    fn elementary(function: Elementary, value: f64, moved: f64) -> Self {
+        let magnitude = (value.abs() + moved).max(function.smallest()) * (1.0 + 2f64.powi(-24));
+        Self { value, error: moved + function.max_ulp() * ulp(magnitude, DType::F32) * F64 }
+    }
+
+    /// `2^(x + e) - 2^x = 2^x (2^e - 1)`, the larger of the two sides.
+    fn exp2(self) -> Self {
+        let value = self.value.exp2();
+        let moved = value * (self.error * std::f64::consts::LN_2).exp_m1();
+        Self::elementary(Elementary::Exp2, value, moved)
+    }
+
+    /// The slope is the sigmoid, which grows.
+    fn softplus(self) -> Self {
+        let moved = self.error * math::sigmoid(self.value + self.error);
+        Self::elementary(Elementary::Softplus, math::softplus(self.value), moved)
+    }
+
+    /// The slope is `s (1 + x (1 - s))`, s being the sigmoid; the slope of the slope is at most 1/2.
+    fn silu(self) -> Self {
+        let s = math::sigmoid(self.value);
+        let slope = (s * (1.0 + self.value * (1.0 - s))).abs() + 0.5 * self.error;
+        Self::elementary(Elementary::Silu, math::silu(self.value), self.error * slope)
+    }
+
+    /// How far a stored result of the contract's arithmetic may be from the oracle's stored result.
+    ///
+    /// The oracle rounds the exact value to the storage type; by how much is known. The contract's binary32 number is
+    /// rounded to the storage type once more where that is narrower.
+    pub fn allowed(self, dtype: DType, oracle: f64) -> f64 {
+        if self.error == 0.0 {
+            return 0.0; // a copy: both round the same number
+        }
+        let narrowing = match dtype {
+            DType::F32 => 0.0,
+            _ => 0.5 * ulp(self.value.abs() + self.error, dtype),
+        };
+        self.error * F64 + narrowing + (oracle - self.value).abs()
+    }
+}
+
+/// `sum = fma(input[k], weight[k], sum)` from 0; the bias; the epilogue.
+pub fn linear(case: &Linear) -> Vec<Approx> {
+    let mut out = Vec::new();
+    for t in 0..case.input.rows {
+        for n in 0..case.weight.rows {
+            let mut sum = Approx::ZERO;
+            for (&x, &w) in case.input.row(t).iter().zip(case.weight.row(n)) {
+                sum = Approx::exact(x).fma(Approx::exact(w), sum);
+            }
+            if let Some(bias) = &case.bias {
+                sum = sum.add(Approx::exact(bias.values[n]));
+            }
+            out.push(match case.epilogue {
+                Epilogue::Softplus => sum.softplus(),
+                Epilogue::Residual => sum.add(Approx::exact(case.output.at(t, n))),
+                _ => sum,
+            });
+        }
+    }
+    out
+}
+
+/// The oldest tap first, from the bias or 0; then SiLU. The state holds inputs: copies.
+pub fn causal_conv1d(case: &CausalConv1d) -> Vec<Vec<Approx>> {
+    let (channels, d_conv) = (case.input.cols, case.weight.rows);
+    let mut output = vec![Approx::ZERO; case.input.rows * channels];
+    let mut state = case.state.clone();
+    for (rows, slot) in case.sequences.iter() {
+        let Some(slot) = slot.index() else { continue };
+        // the state followed by the inputs, [d_conv - 1 + rows, channels]
+        let mut inputs = match &case.state {
+            Some(state) => state.row(slot).to_vec(),
+            None => vec![0.0; (d_conv - 1) * channels],
+        };
+        rows.clone().for_each(|t| inputs.extend(case.input.row(t)));
+        for (i, t) in rows.clone().enumerate() {
+            for c in 0..channels {
+                let mut sum = case.bias.as_ref().map_or(Approx::ZERO, |bias| Approx::exact(bias.values[c]));
+                for j in 0..d_conv {
+                    let x = inputs[(i + j) * channels + c];
+                    sum = Approx::exact(case.weight.at(j, c)).fma(Approx::exact(x), sum);
+                }
+                let silu = case.activation == Activation::Silu;
+                output[t * channels + c] = if silu { sum.silu() } else { sum };
+            }
+        }
+        if let Some(state) = &mut state {
+            state.row_mut(slot).copy_from_slice(&inputs[rows.len() * channels..]);
+        }
+    }
+    let state = state.map(|state| state.values.into_iter().map(Approx::exact).collect());
+    [output].into_iter().chain(state).collect()
+}
+
+/// The formulas of the contract, with `exp` as `exp2(delta · (a · log2 e))`: the constant is rounded, and so are both
+/// products, so that the error of the exponent grows with its size.
+pub fn selective_scan(case: &SelectiveScan) -> Vec<Vec<Approx>> {
+    let (channels, d_state) = (case.u.cols, case.a.rows);
+    let rounded = f64::from(std::f32::consts::LOG2_E);
+    let log2_e =
+        Approx { value: std::f64::consts::LOG2_E, error: (rounded - std::f64::consts::LOG2_E).abs() };
+    let mut output = vec![Approx::ZERO; case.u.rows * channels];
+    let pool = case.state.as_ref().map(|state| &state.values);
+    let mut state: Option<Vec<Approx>> =
+        pool.map(|values| values.iter().map(|&value| Approx::exact(value)).collect());
+    let vector = |vector: &Option<Matrix>, i: usize| vector.as_ref().map(|v| Approx::exact(v.values[i]));
+    for (rows, slot) in case.sequences.iter() {
+        let Some(slot) = slot.index() else { continue };
+        let mut none = vec![Approx::ZERO; d_state * channels];
+        let h = match &mut state {
+            Some(state) => &mut state[slot * d_state * channels..][..d_state * channels],
+            None => &mut none[..],
+        };
+        for t in rows {
+            for i in 0..channels {
+                let group = i / (channels / case.n_groups) * d_state;
+                let u = Approx::exact(case.u.at(t, i));
+                let mut delta = Approx::exact(case.delta.at(t, i));
+                if let Some(bias) = vector(&case.delta_bias, i) {
+                    delta = delta.add(bias);
+                }
+                if case.delta_softplus {
+                    delta = delta.softplus();
+                }
+                let delta_u = delta.mul(u);
+                let mut sums = [Approx::ZERO; 4];
+                for n in 0..d_state {
+                    let b = Approx::exact(case.b.at(t, group + n));
+                    let c = Approx::exact(case.c.at(t, group + n));
+                    let decay = delta.mul(Approx::exact(case.a.at(n, i)).mul(log2_e)).exp2();
+                    let h = &mut h[n * channels + i];
+                    *h = decay.fma(*h, delta_u.mul(b));
+                    sums[n % 4] = c.fma(*h, sums[n % 4]);
+                }
+                let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+                if let Some(d) = vector(&case.d, i) {
+                    y = u.fma(d, y);
+                }
+                if let Some(z) = &case.z {
+                    y = y.mul(Approx::exact(z.at(t, i)).silu());
+                }
+                output[t * channels + i] = y;
+            }
+        }
+    }
+    [output].into_iter().chain(state).collect()
+}
+
+/// Sixteen partial sums of squares and their tree; `1 / sqrt(mean + eps)`; two products. About
+/// `(channels / 16 + 10) · 2^-24` of the result.
+pub fn rms_norm(case: &RmsNorm) -> Vec<Vec<Approx>> {
+    let channels = case.input.cols;
+    let (mut output, mut stream) = (Vec::new(), Vec::new());
+    for t in 0..case.input.rows {
+        let mut r: Vec<Approx> = case.input.row(t).iter().map(|&x| Approx::exact(x)).collect();
+        if let Some(residual) = &case.residual {
+            r.iter_mut().zip(residual.row(t)).for_each(|(r, &stream)| *r = r.add(Approx::exact(stream)));
+        }
+        let mut sums = [Approx::ZERO; 16];
+        for (i, &r) in r.iter().enumerate() {
+            sums[i % 16] = r.fma(r, sums[i % 16]);
+        }
+        for width in [8, 4, 2, 1] {
+            for j in 0..width {
+                sums[j] = sums[j].add(sums[j + width]);
+            }
+        }
+        let scale = sums[0].div_exact(channels as f64).add(Approx::exact(case.eps)).sqrt().recip();
+        for (i, &r) in r.iter().enumerate() {
+            let y = r.mul(scale);
+            let weight = case.weight.as_ref().map(|weight| Approx::exact(weight.values[i]));
+            output.push(weight.map_or(y, |weight| y.mul(weight)));
+        }
+        stream.extend(r);
+    }
+    [output].into_iter().chain(case.residual.as_ref().map(|_| stream)).collect()
+}

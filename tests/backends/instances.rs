@@ -1,0 +1,41 @@
+//! The instances that the suite runs on, and what happens where the hardware for one is absent.
+
+use crate::arrays::Device;
+use mamba_kernels::cpu::Isa;
+use mamba_kernels::{Cpu, Reference};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Mutex;
+
+/// Instances that must not be skipped: names with commas between them.
+const REQUIRE: &str = "MAMBA_KERNELS_REQUIRE";
+
+/// The CPU backend on an instruction set, with 1, 2 and 3 threads; or `None`, and a line that says so.
+pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
+    let isa = match Isa::from_name(name) {
+        None => return absent(name, "this build has no such instruction set"),
+        Some(isa) if !isa.is_available() => return absent(name, "this CPU lacks it"),
+        Some(isa) => isa,
+    };
+    let device = |threads| Device::new(Cpu::builder().isa(isa).threads(threads).build().unwrap());
+    Some((1..=3).map(device).collect())
+}
+
+/// The oracle.
+pub fn reference(_: &str) -> Option<Vec<Device<Reference>>> {
+    Some(vec![Device::new(Reference)])
+}
+
+/// Prints that an instance is skipped, once and past the capture of test output; fails where it is required.
+fn absent<T>(name: &str, why: &str) -> Option<T> {
+    let required = std::env::var(REQUIRE).unwrap_or_default();
+    if required.split(',').any(|required| required.trim() == name) {
+        panic!("{name} is required by {REQUIRE}, and {why}");
+    }
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(|error| error.into_inner()).insert(name.into()) {
+        // an unwritable stderr is no reason to fail
+        let _ = writeln!(std::io::stderr(), "SKIPPED: all tests of {name}: {why}");
+    }
+    None
+}
