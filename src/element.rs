@@ -61,7 +61,7 @@ pub trait Scalar: Pod + Send + Sync + fmt::Debug + sealed::Sealed {
 /// A floating-point storage type of activations and weights: `f32`, `f16` or `bf16`.
 ///
 /// Widening is exact; narrowing rounds to nearest, ties to even.
-pub trait Element: Scalar + crate::cpu::simd::Lanes {
+pub trait Element: Scalar + crate::cpu::simd::Lanes + crate::cpu::compiled::Compiled {
     /// Widens, exactly.
     fn to_f32(self) -> f32;
     /// Rounds to nearest even.

@@ -75,12 +75,12 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
         let slot = batch.slots()[sequence].index();
         let channels = part(shape.channels, lanes, parts, index);
         // SAFETY: the arguments are validated; tasks differ in their rows and slot, or in their channels.
-        unsafe { cpu.isa.run(ConvPart { conv: conv.get(), rows, slot, channels }) }
+        unsafe { T::causal_conv1d(cpu.isa, ConvPart { conv: conv.get(), rows, slot, channels }) }
     });
     Ok(())
 }
 
-struct ConvPart<T> {
+pub struct ConvPart<T> {
     conv: Conv<T>,
     rows: Range<usize>,
     /// `None` for padding.

@@ -83,7 +83,7 @@ impl fmt::Display for Isa {
 
 /// An instruction set that this CPU has: only the check makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Supported(Isa);
+pub struct Supported(Isa);
 
 /// A kernel with its arguments, over any vector.
 pub(super) trait Kernel {

@@ -3,9 +3,10 @@
 //! Thread count, vector width, batch and any split of a sequence give the same bits: `docs/arithmetic.md`.
 
 mod causal_conv1d;
+pub(crate) mod compiled;
 mod elementary;
 mod embedding;
-mod gemm;
+pub(crate) mod gemm;
 mod isa;
 mod math;
 mod rms_norm;

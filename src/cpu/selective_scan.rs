@@ -124,7 +124,7 @@ pub(super) fn selective_scan<T: Element>(
         };
         // SAFETY: the arguments are validated; tasks differ in their rows and slot, or in their channels; a worker
         // runs one task at a time, and its scratch has the size that the kernel needs.
-        unsafe { cpu.isa.run(kernel) }
+        unsafe { T::selective_scan(cpu.isa, kernel) }
     });
     Ok(())
 }
@@ -196,7 +196,7 @@ impl Scratch {
 }
 
 /// Some channels of one sequence.
-struct ScanPart<T> {
+pub struct ScanPart<T> {
     scan: Scan<T>,
     rows: Range<usize>,
     /// `None` for padding.

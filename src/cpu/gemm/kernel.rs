@@ -1,10 +1,11 @@
 //! Blocking, packing of the inputs, and what happens to the sums.
 
 use super::pack::{Data, PackedWeights};
-use super::tile::{MAX_ROWS, MAX_TILE, max_rows, tile};
+use super::tile::{MAX_ROWS, MAX_TILE, TileCall, max_rows};
+use crate::backend::WeightMatrix;
 use crate::cpu::isa::Kernel;
 use crate::cpu::math;
-use crate::cpu::simd::{Lanes, MAX_LANES, Simd, load, store};
+use crate::cpu::simd::{MAX_LANES, Simd, load, store};
 use crate::cpu::threads::{Shared, part};
 use crate::cpu::{Cpu, Workspace};
 use crate::element::{DType, Element};
@@ -155,9 +156,9 @@ impl<U: Element> Kernel for Product<'_, U> {
         // SAFETY: the caller's promise is the same; the data is what the weights hold.
         unsafe {
             match &self.gemm.weight.data {
-                Data::F32(data) => self.panels::<S, f32>(data.as_slice()),
-                Data::F16(data) => self.panels::<S, half::f16>(data.as_slice()),
-                Data::BF16(data) => self.panels::<S, half::bf16>(data.as_slice()),
+                Data::F32(data) => self.panels::<S>(data.as_slice()),
+                Data::F16(data) => self.panels::<S>(data.as_slice()),
+                Data::BF16(data) => self.panels::<S>(data.as_slice()),
             }
         }
     }
@@ -165,7 +166,7 @@ impl<U: Element> Kernel for Product<'_, U> {
 
 impl<U: Element> Product<'_, U> {
     #[inline(always)]
-    unsafe fn panels<S: Simd, W: Lanes>(&self, data: &[W]) {
+    unsafe fn panels<S: Simd>(&self, data: &[impl Element]) {
         let weight = self.gemm.weight;
         let k = weight.cols;
         let cached = (CACHED_INPUT_BYTES / (4 * k.max(1))).max(MAX_ROWS);
@@ -178,7 +179,6 @@ impl<U: Element> Product<'_, U> {
                 let column = panel * weight.panel;
                 let width = weight.width(panel);
                 let nv = width / S::LANES;
-                let panel = data[column * k..].as_ptr();
                 let most = max_rows::<S>(nv);
                 let mut row = self.rows.start + block.start;
                 while row < end {
@@ -187,13 +187,18 @@ impl<U: Element> Product<'_, U> {
                     // SAFETY: the tile's inputs are rows of the block; the panel holds `k` rows of `width`; a direct
                     // target has `width` columns, and the scratch the largest tile.
                     unsafe {
-                        let inputs = (self.inputs.start.add(row * self.inputs.stride), self.inputs.stride);
-                        match self.direct_target(row, column, width) {
-                            Some(target) => tile::<S, W>((mr, nv), k, inputs, panel, target),
-                            None => {
-                                tile::<S, W>((mr, nv), k, inputs, panel, (scratch.as_mut_ptr(), width));
-                                self.finish::<S>(&scratch, self.first + row, column, mr, width);
-                            }
+                        let direct = self.direct_target(row, column, width);
+                        S::tile(TileCall {
+                            rows: mr,
+                            vectors: nv,
+                            k,
+                            a: (self.inputs.start.add(row * self.inputs.stride), self.inputs.stride),
+                            b: data[column * k..].as_ptr().cast(),
+                            weights: weight.dtype(),
+                            out: direct.unwrap_or((scratch.as_mut_ptr(), width)),
+                        });
+                        if direct.is_none() {
+                            self.finish::<S>(&scratch, self.first + row, column, mr, width);
                         }
                     }
                     row += mr;

@@ -17,7 +17,7 @@
 
 mod kernel;
 pub(crate) mod pack;
-mod tile;
+pub(crate) mod tile;
 
 pub use pack::PackedWeights;
 

@@ -1,6 +1,7 @@
 //! The register tile: some rows by some vectors of outputs, all `k`.
 
 use crate::cpu::simd::{Lanes, MAX_LANES, Simd};
+use crate::element::DType;
 
 /// Numbers in the largest tile of any instruction set.
 pub(super) const MAX_TILE: usize = MAX_ROWS * 3 * MAX_LANES + MAX_LANES;
@@ -21,27 +22,49 @@ pub(super) const fn max_rows<S: Simd>(nv: usize) -> usize {
     if rows > MAX_ROWS { MAX_ROWS } else { rows }
 }
 
-/// One tile: the sums of `mr` rows and `nv` vectors, stored to `out`.
-///
-/// `a` is `[mr, k]` with a row stride, `b` is `[k, nv * LANES]`, `out` is `[mr, nv * LANES]` with a row stride.
+/// One tile: the sums of `rows` rows and `vectors` vectors of outputs, stored to `out`.
+#[derive(Clone, Copy)]
+pub struct TileCall {
+    pub(super) rows: usize,
+    pub(super) vectors: usize,
+    pub(super) k: usize,
+    /// `[rows, k]`, and its row stride.
+    pub(super) a: (*const f32, usize),
+    /// `[k, vectors * LANES]` of `weights`.
+    pub(super) b: *const u8,
+    pub(super) weights: DType,
+    /// `[rows, vectors * LANES]`, and its row stride.
+    pub(super) out: (*mut f32, usize),
+}
+
+/// Runs a tile. Each vector type has one function that this is compiled into: [`Simd::tile`].
 ///
 /// # Safety
-/// The CPU has the features of `S`; the pointers are valid for those shapes; `nv` is in `1..=5` and `mr` in
-/// `1..=max_rows(nv)`.
+/// The CPU has the features of `S`; the pointers are valid for their shapes; `vectors` is in `1..=5` and `rows` in
+/// `1..=max_rows(vectors)`.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, W: Lanes>(
-    (mr, nv): (usize, usize),
-    k: usize,
-    a: (*const f32, usize),
-    b: *const W,
-    out: (*mut f32, usize),
-) {
+pub unsafe fn run<S: Simd>(call: TileCall) {
+    // SAFETY: the caller's promise is the same; `b` points to numbers of the type that is named.
+    unsafe {
+        match call.weights {
+            DType::F16 => dispatch::<S, half::f16>(call),
+            DType::BF16 => dispatch::<S, half::bf16>(call),
+            _ => dispatch::<S, f32>(call),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn dispatch<S: Simd, W: Lanes>(call: TileCall) {
+    let TileCall { rows, vectors, k, a, b, out, .. } = call;
     macro_rules! sizes {
         ($($m:literal x $n:literal),*) => {
-            match (mr, nv) {
+            match (rows, vectors) {
                 // SAFETY: the caller's promise is the same.
-                $(($m, $n) => unsafe { sized::<S, W, $m, $n>(k, a, b, out) },)*
-                _ => debug_assert!(false, "a tile of {mr} x {nv}"),
+                $(($m, $n) => unsafe { sized::<S, W, $m, $n>(k, a, b.cast(), out) },)*
+                _ => debug_assert!(false, "a tile of {rows} x {vectors}"),
             }
         };
     }
@@ -55,7 +78,7 @@ pub(super) unsafe fn tile<S: Simd, W: Lanes>(
 /// A tile of a size known to the compiler, so that the sums stay in registers.
 ///
 /// # Safety
-/// As for [`tile`].
+/// As for [`run`].
 #[inline(always)]
 unsafe fn sized<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
     k: usize,

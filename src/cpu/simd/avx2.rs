@@ -4,6 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
+use crate::cpu::gemm::tile::{TileCall, run};
 use std::arch::x86_64::*;
 
 /// AVX2, FMA and F16C.
@@ -36,6 +37,15 @@ unsafe fn first(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
 }
 
+/// All sizes of the tile, compiled once.
+///
+/// # Safety
+/// As for [`run`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn compiled(call: TileCall) {
+    run::<Avx2>(call)
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
@@ -43,6 +53,10 @@ impl Simd for Avx2 {
     const MOST_NV: usize = 3;
     type F = __m256;
 
+    #[inline(always)]
+    unsafe fn tile(call: TileCall) {
+        compiled(call)
+    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
         _mm256_set1_ps(value)

@@ -4,6 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
+use crate::cpu::gemm::tile::{TileCall, run};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, VL, DQ.
@@ -28,6 +29,15 @@ fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
+/// All sizes of the tile, compiled once.
+///
+/// # Safety
+/// As for [`run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+unsafe fn compiled(call: TileCall) {
+    run::<Avx512>(call)
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
@@ -35,6 +45,10 @@ impl Simd for Avx512 {
     const MOST_NV: usize = 5;
     type F = __m512;
 
+    #[inline(always)]
+    unsafe fn tile(call: TileCall) {
+        compiled(call)
+    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
         _mm512_set1_ps(value)

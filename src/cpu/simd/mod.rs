@@ -1,6 +1,6 @@
 //! The vector trait that every CPU kernel is written over, once.
 //!
-//! A kernel is an `#[inline(always)] unsafe fn kernel<S: Simd>(...)`, instantiated inside a function that enables the
+//! A kernel is a struct whose `Kernel::run::<S>` is `#[inline(always)]`, instantiated inside a function that enables the
 //! target features of `S`. No closures over vectors: one that is not inlined loses its target features, and every
 //! intrinsic in it becomes a call.
 
@@ -21,6 +21,8 @@ pub use lanes::{Lanes, load, store};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use portable::Portable;
+
+use crate::cpu::gemm::tile::TileCall;
 
 /// The most lanes of any implementation: the size of scratch arrays for partial vectors.
 pub const MAX_LANES: usize = 16;
@@ -88,6 +90,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
             (n, Self::sub(x, n))
         }
     }
+
+    /// A tile of the matrix product. One function per implementation holds all sizes of it, compiled once.
+    ///
+    /// # Safety
+    /// As for [`gemm::tile::run`](crate::cpu::gemm::tile::run).
+    unsafe fn tile(call: TileCall);
 
     /// Asks for the cache line at `address`, which need not be valid.
     #[inline(always)]

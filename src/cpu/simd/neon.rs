@@ -4,6 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
+use crate::cpu::gemm::tile::{TileCall, run};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -17,6 +18,15 @@ unsafe fn power(n: int32x4_t) -> float32x4_t {
     vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))))
 }
 
+/// All sizes of the tile, compiled once.
+///
+/// # Safety
+/// As for [`run`].
+#[target_feature(enable = "neon")]
+unsafe fn compiled(call: TileCall) {
+    run::<Neon>(call)
+}
+
 impl Simd for Neon {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
@@ -24,6 +34,10 @@ impl Simd for Neon {
     const MOST_NV: usize = 3;
     type F = float32x4_t;
 
+    #[inline(always)]
+    unsafe fn tile(call: TileCall) {
+        compiled(call)
+    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> float32x4_t {
         vdupq_n_f32(value)

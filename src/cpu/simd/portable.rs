@@ -1,6 +1,7 @@
 //! The vector trait without intrinsics: arrays of eight numbers, on any CPU.
 
 use super::Simd;
+use crate::cpu::gemm::tile::{TileCall, run};
 use half::{bf16, f16};
 
 /// Eight numbers in an array. Slow where the compiler may not use a fused multiply-add instruction, and exact.
@@ -15,6 +16,16 @@ fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
+/// All sizes of the tile, compiled once.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(never)]
+unsafe fn compiled(call: TileCall) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { run::<Portable>(call) }
+}
+
 impl Simd for Portable {
     const LANES: usize = LANES;
     const REGISTERS: usize = 16;
@@ -22,6 +33,11 @@ impl Simd for Portable {
     const MOST_NV: usize = 2;
     type F = F;
 
+    #[inline(always)]
+    unsafe fn tile(call: TileCall) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { compiled(call) }
+    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
         [value; LANES]
