@@ -18,7 +18,7 @@ pub trait WeightMatrix: Send + Sync {
 
 /// A way to execute the ops: the reference, the CPU, or a GPU.
 ///
-/// Views are borrowed and no op owns or allocates arrays: on the CPU a view is a slice of the caller's own memory.
+/// Views are borrowed and no op makes arrays of its own: on the CPU a view is a slice of the caller's own memory.
 /// Weights are packed once into the backend's own form. Each op takes its argument struct from [`ops`](crate::ops),
 /// which states shapes and formula, and a workspace for scratch memory, which grows to what a call needs and may be
 /// reused by any later call. An op checks its arguments first and returns an error that names op, argument, expected
@@ -179,9 +179,13 @@ pub fn list() -> Vec<Availability> {
     ]
 }
 
-/// The name of the fastest backend that this machine has.
+/// The name of the fastest backend that this machine has: `cpu` where there is no GPU. Where the environment asks the
+/// CPU for what it has not, its constructor says so.
 pub fn best() -> &'static str {
-    list().iter().find(|backend| backend.status.is_ok()).map_or("reference", |backend| backend.name)
+    list()
+        .iter()
+        .find(|backend| backend.status.is_ok() || backend.name == "cpu")
+        .map_or("cpu", |found| found.name)
 }
 
 /// Checks that a batch covers the rows of an op's arrays.

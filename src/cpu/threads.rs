@@ -1,6 +1,6 @@
 //! The threads of a [`Cpu`](super::Cpu): a small team of its own, started at the first parallel call.
 //!
-//! A decode step has some 120 short parallel regions, so that the cost of starting and ending one counts. A general
+//! A decode step has about a hundred short parallel regions, so that the cost of starting and ending one counts. A general
 //! pool pays for queues and for waking threads; here an idle worker spins for a few tens of microseconds before it
 //! sleeps, and a region starts with one store and ends with one counter. `benches/fork_join.rs` compares the two.
 

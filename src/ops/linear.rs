@@ -12,7 +12,7 @@ pub enum Epilogue {
     /// It is stored: `x_proj`, `lm_head`.
     #[default]
     Store,
-    /// `softplus(sum)` is stored: `dt_proj`.
+    /// `softplus(sum)` is stored: `dt_proj`, where the scan is not asked to apply it.
     Softplus,
     /// `sum + output` is stored, the output being the residual stream: `out_proj`.
     Residual,

@@ -18,8 +18,8 @@ use crate::rows::{Rows, Storage};
 /// output = y · silu(z[t, c])                                   (z optional)
 /// ```
 ///
-/// These are equations 2a and 2b of the Mamba paper with its discretisation of section 3.2, and `selective_scan_fn`
-/// and `selective_state_update` of the official code in one. `exp` is computed as `exp2(delta · (a · log2 e))`.
+/// These are equations 2a and 2b of the Mamba paper, with `a` discretised by zero-order hold (its equation 4) and `b`
+/// by Euler's rule, as in the official code: `selective_scan_fn` and `selective_state_update` in one. `exp` is computed as `exp2(delta · (a · log2 e))`.
 ///
 /// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`; four partial sums over the
 /// states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
@@ -90,11 +90,11 @@ impl<B: Backend, T: Element> SelectiveScan<'_, B, T> {
         }
         let d_state = states / channels;
         let grouped = checked_product(OP, "b", &[n_groups, d_state])?;
-        let activations =
-            [("delta", &self.delta, channels), ("b", &self.b, grouped), ("c", &self.c, grouped)];
-        for (name, rows, cols) in activations.into_iter().chain(self.z.iter().map(|z| ("z", z, channels))) {
+        let (wide, narrow) = (("channels", channels), ("n_groups * d_state columns", grouped));
+        let activations = [("delta", &self.delta, wide), ("b", &self.b, narrow), ("c", &self.c, narrow)];
+        for (name, rows, (what, cols)) in activations.into_iter().chain(self.z.iter().map(|z| ("z", z, wide)))
+        {
             expect_size(OP, name, "rows of u", tokens, rows.rows())?;
-            let what = if cols == grouped { "n_groups * d_state columns" } else { "channels" };
             expect_size(OP, name, what, cols, rows.cols())?;
         }
         for (name, vector) in [("d", &self.d), ("delta_bias", &self.delta_bias)] {

@@ -13,7 +13,7 @@ macro_rules! for_backends {
             $(#[test] fn $test() { super::$test(|| mamba_kernels::Reference); })+
         }
         mod cpu {
-            $(#[test] fn $test() { super::$test(mamba_kernels::Cpu::new); })+
+            $(#[test] fn $test() { super::$test(|| mamba_kernels::Cpu::builder().build().unwrap()); })+
         }
     };
 }
