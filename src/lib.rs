@@ -1,7 +1,7 @@
 //! Compute kernels of Mamba, the selective state space model, behind one [`Backend`] trait.
 //!
 //! The subject is the Mamba block. `in_proj` widens the input twice over, once for the expansion
-//! (`d_inner = 2 * d_model`) and once more because one matrix product feeds two branches, `[x | z]`: `x` goes through
+//! (`d_inner = expand * d_model`) and once more because one matrix product feeds two branches, `[x | z]`: `x` goes through
 //! a causal conv1d, SiLU and the selective scan, and `z` gates the result.
 //!
 //! - [`ops`]: the contracts, one argument struct per op

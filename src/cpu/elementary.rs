@@ -9,7 +9,6 @@ use super::simd::{Simd, load, store};
 ///
 /// `examples/ulp.rs` measures the errors over all 2^32 inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Elementary {
     /// `e^x`
     Exp,

@@ -40,7 +40,7 @@ pub struct Cpu {
 /// Scratch memory of [`Cpu`]'s ops. It grows to what a call needs and keeps that for the next.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    /// Packed inputs of a matrix product.
+    /// Inputs of a matrix product that are not binary32, widened.
     inputs: Aligned<f32>,
     /// Scratch of the scan, a part per thread.
     scan: Aligned<f32>,
