@@ -8,7 +8,7 @@ use crate::rows::{Rows, Storage};
 /// `output[t] = weight[tokens[t]]`: PyTorch's `Embedding`.
 ///
 /// The table is a packed weight, so that a model whose head is tied to its embedding keeps one copy of both. Widening
-/// is exact.
+/// is exact; an output of a narrower type is rounded to nearest even.
 pub struct Embedding<'a, B: Backend, U: Element> {
     /// `[tokens]`, each below the rows of the weight
     pub tokens: B::View<'a, u32>,

@@ -19,7 +19,8 @@ use crate::rows::{Rows, Storage};
 /// ```
 ///
 /// These are equations 2a and 2b of the Mamba paper, with `a` discretised by zero-order hold (its equation 4) and `b`
-/// by Euler's rule, as in the official code: `selective_scan_fn` and `selective_state_update` in one. `exp` is computed as `exp2(delta · (a · log2 e))`.
+/// by Euler's rule, as in the official code: `selective_scan_fn` and `selective_state_update` in one. `exp` is computed
+/// as `exp2(delta · (a · log2 e))`.
 ///
 /// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`; four partial sums over the
 /// states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
