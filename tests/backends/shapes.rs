@@ -23,14 +23,17 @@ pub fn channels() -> impl Strategy<Value = usize> {
     prop_oneof![1..=9usize, select(vec![15, 16, 17, 31, 32, 33]), 1..=70usize, select(vec![63, 64, 65])]
 }
 
-/// Rows of an op without sequences: register tiles are 4, 6 or 14 rows tall.
+/// Rows of an op without sequences: register tiles are at most 8 rows tall, of even height.
 pub fn tokens() -> impl Strategy<Value = usize> {
-    prop_oneof![0..=8usize, select(vec![11, 12, 13, 14, 15, 27, 28, 29]), 0..=40usize]
+    prop_oneof![0..=8usize, select(vec![9, 15, 16, 17, 24, 25, 31, 32, 33]), 0..=40usize]
 }
 
-/// Features of a matrix: around 1, 4, 14, 16, 32, 48 and 96.
+/// Features of a matrix: around panels of 16, 24, 32, 48 and 80, and where wide panels end.
 pub fn features() -> impl Strategy<Value = usize> {
-    let edges = vec![0, 1, 2, 3, 4, 5, 13, 14, 15, 16, 17, 31, 32, 33, 47, 48, 49, 95, 96, 97];
+    let edges = vec![
+        0, 1, 2, 3, 4, 5, 13, 14, 15, 16, 17, 31, 32, 33, 23, 24, 25, 47, 48, 49, 79, 80, 81, 95, 96, 97,
+        255, 256, 257,
+    ];
     prop_oneof![3 => select(edges), 1 => 1..=70usize]
 }
 
