@@ -100,7 +100,9 @@ impl<S: Storage> Rows<S> {
             let expected = format_args!("a range within 0..{}", self.cols).to_string();
             return Err(Error::argument("Rows::columns", "range", expected, format_args!("{range:?}")));
         }
-        Ok(Self { offset: self.offset + range.start, cols: range.end - range.start, ..self })
+        // without rows the offset was never checked, and nothing is at it
+        let offset = if self.rows == 0 { self.offset } else { self.offset + range.start };
+        Ok(Self { offset, cols: range.end - range.start, ..self })
     }
 
     /// The rows `range`.
@@ -198,6 +200,7 @@ mod tests {
         assert_eq!(rows.columns(1..3).unwrap().row(2), [9, 10]);
         assert_eq!(rows.range(1..2).unwrap().row(0), [4, 5, 6, 7]);
         assert!(rows.columns(3..5).is_err());
+        assert!(Rows::strided(&data[..], usize::MAX, 0, 4, 4).unwrap().columns(1..2).is_ok());
         #[allow(clippy::reversed_empty_ranges)]
         let reversed = 2..1;
         assert!(rows.range(reversed).is_err());

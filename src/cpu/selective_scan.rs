@@ -139,14 +139,16 @@ impl<T> Scan<T> {
     /// hardware does not see the stride.
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, t: usize, channel: usize) {
+        // a view of one row may have any stride
+        let at = |stride: usize| t.wrapping_mul(stride).wrapping_add(channel);
         // SAFETY: a prefetch may be of any address.
         unsafe {
-            S::prefetch(self.u.start.wrapping_add(t * self.u.stride + channel));
-            S::prefetch(self.delta.start.wrapping_add(t * self.delta.stride + channel));
+            S::prefetch(self.u.start.wrapping_add(at(self.u.stride)));
+            S::prefetch(self.delta.start.wrapping_add(at(self.delta.stride)));
             if let Some(z) = &self.z {
-                S::prefetch(z.start.wrapping_add(t * z.stride + channel));
+                S::prefetch(z.start.wrapping_add(at(z.stride)));
             }
-            S::prefetch(self.output.wrapping_add(t * self.output_stride + channel));
+            S::prefetch(self.output.wrapping_add(at(self.output_stride)));
         }
     }
 

@@ -161,16 +161,20 @@ impl Team {
         // SAFETY: the region before is closed and empty, and this thread holds the lock: nobody reads it now.
         unsafe { *self.job.get() = (task, tasks) };
         self.next.store(0, Ordering::Relaxed);
+        self.take_panic(); // of a region whose caller panicked as well
         self.joined.store(OPEN, Ordering::Release);
         let region = Region(self);
         self.announce();
         // SAFETY: the task is alive, and this thread takes part in the open region.
         unsafe { self.take_tasks(0) };
         drop(region);
-        let panic = self.panic.lock().map_or(None, |mut panic| panic.take());
-        if let Some(panic) = panic {
+        if let Some(panic) = self.take_panic() {
             resume_unwind(panic);
         }
+    }
+
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().map_or(None, |mut panic| panic.take())
     }
 
     /// Lets the workers see that there is something new, and wakes those that sleep.
@@ -316,6 +320,20 @@ mod tests {
             let barrier = std::sync::Barrier::new(2);
             threads.for_each(2, |_, _| _ = barrier.wait());
         }
+    }
+
+    #[test]
+    fn two_panics_are_over_with_their_region() {
+        let threads = Threads::new(2);
+        let barrier = std::sync::Barrier::new(2);
+        let both = AssertUnwindSafe(|| {
+            threads.for_each(2, |_, index| {
+                barrier.wait();
+                panic!("task {index}");
+            });
+        });
+        assert!(catch_unwind(both).is_err());
+        threads.for_each(2, |_, _| _ = barrier.wait());
     }
 
     #[test]

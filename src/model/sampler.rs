@@ -136,8 +136,8 @@ impl Sampler {
             let seen = self.seen.get(token as usize).copied().unwrap_or(false);
             let logit = match f64::from(value) {
                 logit if !seen => logit,
-                logit if logit > 0.0 => logit / penalty,
-                logit => logit * penalty,
+                logit if logit > 0.0 => (logit / penalty).min(f64::MAX),
+                logit => (logit * penalty).max(f64::MIN),
             };
             // The order is that of `total_cmp`, in which -0.0 is below 0.0. The sum with 0.0 is never -0.0.
             self.candidates.push(Candidate { logit: logit + 0.0, weight: 0.0, token });

@@ -10,6 +10,9 @@ fn transposed(op: &'static str, values: &[f32], count: usize, rows: usize, cols:
     let elements = checked_product(op, "values", &[count, rows, cols])?;
     expect_size(op, "values", "elements", elements, values.len())?;
     let mut out = Vec::with_capacity(elements);
+    if elements == 0 {
+        return Ok(out); // however large the other sizes are
+    }
     for matrix in 0..count {
         for col in 0..cols {
             out.extend((0..rows).map(|row| values[(matrix * rows + row) * cols + col]));
@@ -82,7 +85,7 @@ pub fn conv_state_from_pytorch(
     const OP: &str = "conv_state_from_pytorch";
     expect_conv(OP, d_conv)?;
     let all = transposed(OP, values, slots, channels, d_conv)?; // [slots, d_conv, channels]
-    if channels == 0 {
+    if all.is_empty() {
         return Ok(all);
     }
     Ok(all.chunks_exact(d_conv * channels).flat_map(|slot| &slot[channels..]).copied().collect())
@@ -153,6 +156,14 @@ mod tests {
         assert_eq!(ours[..6], [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
         assert_eq!(ssm_state_to_pytorch(&ours, 2, 3, 2).unwrap(), pytorch);
         assert!(ssm_state_from_pytorch(&pytorch, 2, 3, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn nothing_of_any_size_is_nothing() {
+        const HUGE: usize = 1 << 32;
+        assert!(conv_weight_from_pytorch(&[], 0, usize::MAX).unwrap().is_empty());
+        assert!(conv_state_from_pytorch(&[], 0, HUGE, HUGE).unwrap().is_empty());
+        assert!(ssm_state_to_pytorch(&[], usize::MAX, 0, 1).unwrap().is_empty());
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl<T: Scalar> Aligned<T> {
         if len > self.len {
             let lines = checked_product(op, "elements", &[len, size_of::<T>()])?.div_ceil(size_of::<Line>());
             self.lines.clear();
+            self.len = 0; // until there is memory
             self.lines.try_reserve_exact(lines).map_err(|_| Error::OutOfMemory {
                 op,
                 elements: len,
@@ -108,17 +109,18 @@ impl PackedWeights {
         let (rows, cols) = (weight.rows(), weight.cols());
         let tile = isa.tile();
         let lanes = tile.lanes;
+        let padded = rows.checked_next_multiple_of(lanes);
+        let padded = padded.ok_or_else(|| Error::argument("pack", "weight", "fewer rows", rows))?;
         let vectors = rows.div_ceil(lanes).max(1);
         let panel = match vectors * lanes <= FEW_ROWS {
             // as few panels as there can be, of about the same width
             true => vectors.div_ceil(vectors.div_ceil(tile.most_vectors)) * lanes,
             false => tile.vectors * lanes,
         };
-        let padded = rows.checked_next_multiple_of(lanes);
-        let padded = padded.ok_or_else(|| Error::argument("pack", "weight", "fewer rows", rows))?;
         let mut data = Aligned::zeros("pack", checked_product("pack", "weight", &[padded, cols])?)?;
         let out: &mut [W] = data.as_mut_slice();
-        for first in (0..rows).step_by(panel) {
+        let filled = if cols == 0 { 0 } else { rows };
+        for first in (0..filled).step_by(panel) {
             let width = panel.min(padded - first);
             let target = &mut out[first * cols..][..width * cols]; // [cols, width]
             for j in 0..width.min(rows - first) {
@@ -175,5 +177,28 @@ impl WeightMatrix for PackedWeights {
             Data::F16(_) => DType::F16,
             Data::BF16(_) => DType::BF16,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_had_leaves_a_usable_array() {
+        let mut array = Aligned::<f32>::zeros("test", 8).unwrap();
+        assert!(matches!(array.grow("test", isize::MAX as usize / 4), Err(Error::OutOfMemory { .. })));
+        assert!(array.as_slice().is_empty());
+        array.grow("test", 4).unwrap();
+        assert_eq!(array.as_mut_slice(), [0.0; 4]);
+    }
+
+    #[test]
+    fn rows_without_columns() {
+        let isa = Supported::best();
+        let empty: &[f32] = &[];
+        let rows = |rows| PackedWeights::new(Rows::new(empty, rows, 0).unwrap(), isa);
+        assert!(rows(usize::MAX).is_err());
+        assert_eq!(rows(1 << 60).unwrap().rows(), 1 << 60);
     }
 }
