@@ -4,7 +4,8 @@
 //! arithmetic (in f64, whose own error is 2^-29 of a rounding here), and a bound on the error of the binary32 number
 //! that stands for it. Each operation carries the bounds of its operands over and adds its own rounding, at most half
 //! a unit in the last place of the largest number that the result may be. So a bound for an op is the op itself, in
-//! the contract's order, over [`Approx`]. The functions [`linear`], [`causal_conv1d`], [`selective_scan`] and
+//! the contract's order, over [`Approx`]. Each carries the binary32 number itself as well, computed one operation at a
+//! time, so that the same functions give the contract's bits. [`linear`], [`causal_conv1d`], [`selective_scan`] and
 //! [`rms_norm`] are that; nothing in them is tuned.
 
 use crate::arrays::Matrix;
@@ -12,13 +13,20 @@ use crate::causal_conv1d::CausalConv1d;
 use crate::linear::Linear;
 use crate::rms_norm::RmsNorm;
 use crate::selective_scan::SelectiveScan;
-use mamba_kernels::DType;
-use mamba_kernels::cpu::Elementary;
+use mamba_kernels::cpu::{Elementary, Isa};
 use mamba_kernels::ops::{Activation, Epilogue};
 use mamba_kernels::reference::math;
+use mamba_kernels::{Cpu, DType};
+use std::sync::OnceLock;
 
 /// For what f64 itself loses: its roundings are 2^-29 of binary32's.
 const F64: f64 = 1.0 + 1e-6;
+
+/// What computes the elementary functions in binary32.
+pub fn portable() -> &'static Cpu {
+    static PORTABLE: OnceLock<Cpu> = OnceLock::new();
+    PORTABLE.get_or_init(|| Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap())
+}
 
 /// The distance of the numbers of a type at a magnitude.
 pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
@@ -31,43 +39,51 @@ pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
     f64::from(exponent.max(smallest) - digits + 1).exp2()
 }
 
-/// A number in exact arithmetic, and a bound on the error of the binary32 number that stands for it.
+/// A number of the contract's computation: in exact arithmetic, in binary32, and a bound on the difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Approx {
     pub value: f64,
     pub error: f64,
+    pub binary32: f32,
 }
 
 impl Approx {
-    pub const ZERO: Approx = Approx { value: 0.0, error: 0.0 };
+    pub const ZERO: Approx = Approx { value: 0.0, error: 0.0, binary32: 0.0 };
 
     pub fn exact(value: f32) -> Self {
-        Self { value: value.into(), error: 0.0 }
+        Self { value: value.into(), error: 0.0, binary32: value }
     }
 
     /// The rounded result of an operation that gives `value` within `error` before it is rounded.
-    fn rounded(value: f64, error: f64) -> Self {
-        Self { value, error: error + 0.5 * ulp(value.abs() + error, DType::F32) * F64 }
+    fn rounded(value: f64, error: f64, binary32: f32) -> Self {
+        let error = error + 0.5 * ulp(value.abs() + error, DType::F32) * F64;
+        Self { value, error, binary32 }
     }
 
     fn add(self, other: Self) -> Self {
-        Self::rounded(self.value + other.value, self.error + other.error)
+        let sum = self.binary32 + other.binary32;
+        Self::rounded(self.value + other.value, self.error + other.error, sum)
     }
 
     fn mul(self, other: Self) -> Self {
-        self.fma(other, Self::ZERO)
+        let error = self.product_error(other);
+        Self::rounded(self.value * other.value, error, self.binary32 * other.binary32)
     }
 
     /// `self * other + sum`, rounded once.
     fn fma(self, other: Self, sum: Self) -> Self {
-        let error =
-            self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error;
-        Self::rounded(self.value * other.value + sum.value, error + sum.error)
+        let error = self.product_error(other) + sum.error;
+        let binary32 = self.binary32.mul_add(other.binary32, sum.binary32);
+        Self::rounded(self.value * other.value + sum.value, error, binary32)
+    }
+
+    fn product_error(self, other: Self) -> f64 {
+        self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error
     }
 
     /// `self / n` for an exact `n`.
-    fn div_exact(self, n: f64) -> Self {
-        Self::rounded(self.value / n, self.error / n)
+    fn div_exact(self, n: usize) -> Self {
+        Self::rounded(self.value / n as f64, self.error / n as f64, self.binary32 / n as f32)
     }
 
     /// Either end of what the operand may be; it is not negative.
@@ -75,41 +91,44 @@ impl Approx {
         let root = self.value.sqrt();
         let below = root - (self.value - self.error).max(0.0).sqrt();
         let above = (self.value + self.error).sqrt() - root;
-        Self::rounded(root, below.max(above))
+        Self::rounded(root, below.max(above), self.binary32.sqrt())
     }
 
     /// `1 / self` is steepest at the end nearer to 0, and unbounded where that is past 0.
     fn recip(self) -> Self {
         let nearest = self.value - self.error;
         let error = if nearest > 0.0 { 1.0 / nearest - 1.0 / self.value } else { f64::INFINITY };
-        Self::rounded(1.0 / self.value, error)
+        Self::rounded(1.0 / self.value, error, 1.0 / self.binary32)
     }
 
     /// An elementary function whose result moves by at most `moved` as the operand moves by its error. Its bound is
     /// in units of the correctly rounded result, which may be the next power of two.
-    fn elementary(function: Elementary, value: f64, moved: f64) -> Self {
+    fn elementary(self, function: Elementary, value: f64, moved: f64) -> Self {
         let magnitude = (value.abs() + moved).max(function.smallest()) * (1.0 + 2f64.powi(-24));
-        Self { value, error: moved + function.max_ulp() * ulp(magnitude, DType::F32) * F64 }
+        let error = moved + function.max_ulp() * ulp(magnitude, DType::F32) * F64;
+        let mut binary32 = [self.binary32];
+        portable().elementary(function, &mut binary32);
+        Self { value, error, binary32: binary32[0] }
     }
 
     /// `2^(x + e) - 2^x = 2^x (2^e - 1)`, the larger of the two sides.
     fn exp2(self) -> Self {
         let value = self.value.exp2();
         let moved = value * (self.error * std::f64::consts::LN_2).exp_m1();
-        Self::elementary(Elementary::Exp2, value, moved)
+        self.elementary(Elementary::Exp2, value, moved)
     }
 
     /// The slope is the sigmoid, which grows.
     fn softplus(self) -> Self {
         let moved = self.error * math::sigmoid(self.value + self.error);
-        Self::elementary(Elementary::Softplus, math::softplus(self.value), moved)
+        self.elementary(Elementary::Softplus, math::softplus(self.value), moved)
     }
 
     /// The slope is `s (1 + x (1 - s))`, s being the sigmoid; the slope of the slope is at most 1/2.
     fn silu(self) -> Self {
         let s = math::sigmoid(self.value);
         let slope = (s * (1.0 + self.value * (1.0 - s))).abs() + 0.5 * self.error;
-        Self::elementary(Elementary::Silu, math::silu(self.value), self.error * slope)
+        self.elementary(Elementary::Silu, math::silu(self.value), self.error * slope)
     }
 
     /// How far a stored result of the contract's arithmetic may be from the oracle's stored result.
@@ -187,8 +206,11 @@ pub fn causal_conv1d(case: &CausalConv1d) -> Vec<Vec<Approx>> {
 pub fn selective_scan(case: &SelectiveScan) -> Vec<Vec<Approx>> {
     let (channels, d_state) = (case.u.cols, case.a.rows);
     let rounded = f64::from(std::f32::consts::LOG2_E);
-    let log2_e =
-        Approx { value: std::f64::consts::LOG2_E, error: (rounded - std::f64::consts::LOG2_E).abs() };
+    let log2_e = Approx {
+        value: std::f64::consts::LOG2_E,
+        error: (rounded - std::f64::consts::LOG2_E).abs(),
+        binary32: std::f32::consts::LOG2_E,
+    };
     let mut output = vec![Approx::ZERO; case.u.rows * channels];
     let pool = case.state.as_ref().map(|state| &state.values);
     let mut state: Option<Vec<Approx>> =
@@ -255,7 +277,7 @@ pub fn rms_norm(case: &RmsNorm) -> Vec<Vec<Approx>> {
                 sums[j] = sums[j].add(sums[j + width]);
             }
         }
-        let scale = sums[0].div_exact(channels as f64).add(Approx::exact(case.eps)).sqrt().recip();
+        let scale = sums[0].div_exact(channels).add(Approx::exact(case.eps)).sqrt().recip();
         for (i, &r) in r.iter().enumerate() {
             let y = r.mul(scale);
             let weight = case.weight.as_ref().map(|weight| Approx::exact(weight.values[i]));

@@ -50,7 +50,7 @@ impl Closeness {
         bound: &Approx,
         dtype: DType,
     ) -> Result<(), String> {
-        let Approx { value, error } = *bound;
+        let Approx { value, error, .. } = *bound;
         self.elements += 1;
         if value.is_nan() || !error.is_finite() {
             self.unbounded += 1;

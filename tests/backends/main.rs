@@ -53,12 +53,14 @@ macro_rules! exact {
         tests! { $make($name):
             linear:
                 properties::equals_reference<Linear>,
+                properties::equals_contract_bits<Linear>,
                 properties::equals_portable_bits<Linear>,
                 properties::any_layout_gives_the_same_bits<Linear>,
                 properties::any_rows_give_the_same_bits<Linear>,
                 properties::refuses_wrong_arguments<Linear>;
             in_proj:
                 properties::equals_reference<InProj>,
+                properties::equals_contract_bits<InProj>,
                 properties::equals_portable_bits<InProj>,
                 properties::any_layout_gives_the_same_bits<InProj>,
                 properties::any_rows_give_the_same_bits<InProj>,
@@ -66,18 +68,21 @@ macro_rules! exact {
                 properties::refuses_wrong_arguments<InProj>;
             rms_norm:
                 properties::equals_reference<RmsNorm>,
+                properties::equals_contract_bits<RmsNorm>,
                 properties::equals_portable_bits<RmsNorm>,
                 properties::any_layout_gives_the_same_bits<RmsNorm>,
                 properties::any_rows_give_the_same_bits<RmsNorm>,
                 properties::refuses_wrong_arguments<RmsNorm>;
             embedding:
                 properties::equals_reference<Embedding>,
+                properties::equals_contract_bits<Embedding>,
                 properties::equals_portable_bits<Embedding>,
                 properties::any_layout_gives_the_same_bits<Embedding>,
                 properties::any_rows_give_the_same_bits<Embedding>,
                 properties::refuses_wrong_arguments<Embedding>;
             causal_conv1d:
                 properties::equals_reference<CausalConv1d>,
+                properties::equals_contract_bits<CausalConv1d>,
                 properties::equals_portable_bits<CausalConv1d>,
                 properties::any_layout_gives_the_same_bits<CausalConv1d>,
                 sequences::any_split_gives_the_same_bits<CausalConv1d>,
@@ -87,6 +92,7 @@ macro_rules! exact {
                 properties::refuses_wrong_arguments<CausalConv1d>;
             selective_scan:
                 properties::equals_reference<SelectiveScan>,
+                properties::equals_contract_bits<SelectiveScan>,
                 properties::equals_portable_bits<SelectiveScan>,
                 properties::any_layout_gives_the_same_bits<SelectiveScan>,
                 sequences::any_split_gives_the_same_bits<SelectiveScan>,

@@ -1,6 +1,6 @@
 //! What holds for every op on every backend.
 
-use crate::arrays::{Check, Device, same_bits};
+use crate::arrays::{Check, Device, same_bits, stored};
 use crate::case::{Case, Rowwise};
 use crate::closeness::Closeness;
 use crate::draw::{Draw, Flavour};
@@ -59,6 +59,20 @@ pub fn equals_reference<B: Backend, C: Case>(devices: &[Device<B>]) {
     closeness.take().report(C::NAME, "large cases");
     for_cases(|_| Flavour::Plain, |case: &C, _| check(case));
     closeness.take().report(C::NAME, "drawn cases");
+}
+
+/// The bits of the contract's operations, computed one at a time.
+pub fn equals_contract_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
+    let [_, device] = ends(devices);
+    let check = |case: &C| {
+        let found = case.run(device);
+        found.arrays().zip(case.bounds()).try_for_each(|((name, found), contract)| {
+            let bits: Vec<f32> = contract.iter().map(|x| stored(x.binary32, found.dtype)).collect();
+            same_bits(&found.values, &bits, found.cols, &format!("{name} against the contract"))
+        })
+    };
+    C::large().iter().for_each(|spec| check(&C::of(spec, Flavour::Plain)).unwrap());
+    for_cases(mixed, |case: &C, _| check(case));
 }
 
 /// The bits of the portable instruction set on one thread, at any number of threads.
