@@ -1,4 +1,5 @@
 //! [`Backend`]: one method per op, over memory that the backend defines; and what this machine has.
+#![forbid(unsafe_code)]
 
 use crate::batch::Batch;
 use crate::element::{DType, Element, Scalar};

@@ -1,4 +1,5 @@
 //! [`Batch`]: sequences of any lengths, packed one after the other, and the state slot of each.
+#![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 use std::ops::Range;

@@ -1,4 +1,5 @@
 //! Storage types: what an array holds. Arithmetic is always binary32 (and f64 in the oracle).
+#![forbid(unsafe_code)]
 
 use bytemuck::Pod;
 use half::{bf16, f16};

@@ -1,4 +1,5 @@
 //! The typed error of every op and backend.
+#![forbid(unsafe_code)]
 
 use std::fmt::Display;
 

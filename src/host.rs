@@ -1,4 +1,5 @@
 //! What the backends in the host's memory share: buffers are `Vec`s and views are slices.
+#![forbid(unsafe_code)]
 
 use crate::element::Scalar;
 use crate::error::{Error, Result, expect_size};

@@ -1,4 +1,5 @@
 //! [`Rows`]: a borrowed row-major matrix with a row stride.
+#![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 use std::ops::Range;

@@ -2,6 +2,7 @@
 //!
 //! Activations are row-major `[tokens, channels]` with a row stride. All sequences of a call are packed one after
 //! the other; see [`Batch`]. The order of the arithmetic is part of a contract: `docs/arithmetic.md`.
+#![forbid(unsafe_code)]
 
 mod causal_conv1d;
 mod embedding;
