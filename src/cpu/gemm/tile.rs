@@ -15,6 +15,9 @@ const LINE: usize = 64;
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
 
+/// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them.
+const PREFETCH_STREAM: usize = 64;
+
 /// Most rows of a tile of `nv` vectors: what fits in registers beside a row of weights and an input.
 #[inline(always)]
 pub(super) const fn max_rows<S: Simd>(nv: usize) -> usize {
@@ -96,11 +99,12 @@ unsafe fn sized<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
                 S::prefetch(out.wrapping_add(i * stride + j * S::LANES));
             }
         }
+        let ahead = if MR <= 2 { PREFETCH_STREAM } else { PREFETCH };
         for _ in 0..k {
             let mut weights = [S::splat(0.0); NV];
             for j in 0..NV {
                 if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
-                    S::prefetch(b.wrapping_add((PREFETCH * NV + j) * S::LANES));
+                    S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
                 }
                 weights[j] = W::load::<S>(b.add(j * S::LANES));
             }
