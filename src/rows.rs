@@ -152,6 +152,11 @@ impl<S: Storage> Rows<S> {
 }
 
 impl<'a, T> Rows<&'a [T]> {
+    /// Where row 0 starts. A view without rows may lie past its data: then nothing may be read there.
+    pub(crate) fn start(&self) -> *const T {
+        self.data.as_ptr().wrapping_add(self.offset)
+    }
+
     /// Row `i`. Panics where `i` is not below `rows()`.
     pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
@@ -160,6 +165,11 @@ impl<'a, T> Rows<&'a [T]> {
 }
 
 impl<T> Rows<&mut [T]> {
+    /// Where row 0 starts. A view without rows may lie past its data: then nothing may be written there.
+    pub(crate) fn start_mut(self) -> *mut T {
+        self.data.as_mut_ptr().wrapping_add(self.offset)
+    }
+
     /// Row `i`. Panics where `i` is not below `rows()`.
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);

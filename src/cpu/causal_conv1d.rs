@@ -20,8 +20,8 @@ use crate::error::Result;
 use crate::ops::{Activation, CausalConv1d};
 use std::ops::Range;
 
-/// Channels that go down the rows together: their weights and their last inputs stay in the L1 cache, and a row is
-/// long enough for the hardware to see that it is read in order.
+/// Channels that go down the rows together: their weights and their last inputs stay in the L2 cache, and a row is
+/// long enough for the hardware to see that it is read in order. From memory 512 was slower.
 const CHUNK: usize = 1536;
 
 /// How many channels ahead, in memory, inputs and outputs are asked for.
@@ -51,17 +51,17 @@ struct Conv<T> {
 
 pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T>) -> Result<()> {
     let shape = args.validate()?;
-    let (output_offset, output_stride) = (args.output.offset(), args.output.stride());
+    let output_stride = args.output.stride();
     let conv = Shared::new(Conv {
         channels: shape.channels,
         d_conv: shape.d_conv,
         activation: args.activation,
-        input: args.input.data().as_ptr().wrapping_add(args.input.offset()),
+        input: args.input.start(),
         input_stride: args.input.stride(),
         weight: args.weight.as_ptr(),
         bias: args.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
         state: args.state.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
-        output: args.output.into_data().as_mut_ptr().wrapping_add(output_offset),
+        output: args.output.start_mut(),
         output_stride,
     });
     let batch = args.batch;

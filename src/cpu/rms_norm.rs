@@ -45,20 +45,20 @@ pub(super) fn rms_norm<T: Element, U: Element>(cpu: &Cpu, args: RmsNorm<'_, Cpu,
     let (residual, residual_stride) = match args.residual {
         None => (std::ptr::null_mut(), 0),
         Some(rows) => {
-            let (offset, stride) = (rows.offset(), rows.stride());
-            (rows.into_data().as_mut_ptr().wrapping_add(offset), stride)
+            let stride = rows.stride();
+            (rows.start_mut(), stride)
         }
     };
-    let (output_offset, output_stride) = (args.output.offset(), args.output.stride());
+    let output_stride = args.output.stride();
     let norm = Shared::new(Norm {
         channels: shape.channels,
         eps: args.eps,
-        input: args.input.data().as_ptr().wrapping_add(args.input.offset()),
+        input: args.input.start(),
         input_stride: args.input.stride(),
         residual,
         residual_stride,
         weight: args.weight.map_or(std::ptr::null(), <[f32]>::as_ptr),
-        output: args.output.into_data().as_mut_ptr().wrapping_add(output_offset),
+        output: args.output.start_mut(),
         output_stride,
     });
     let parts = (shape.tokens * shape.channels).div_ceil(ELEMENTS_PER_PART).min(cpu.threads());

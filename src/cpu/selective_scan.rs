@@ -45,7 +45,7 @@ struct Input<T> {
 
 impl<T> Input<T> {
     fn new(rows: &Rows<&[T]>) -> Self {
-        Self { start: rows.data().as_ptr().wrapping_add(rows.offset()), stride: rows.stride() }
+        Self { start: rows.start(), stride: rows.stride() }
     }
 
     /// # Safety
@@ -85,7 +85,7 @@ pub(super) fn selective_scan<T: Element>(
     workspace: &mut Workspace,
 ) -> Result<()> {
     let shape = args.validate()?;
-    let (output_offset, output_stride) = (args.output.offset(), args.output.stride());
+    let output_stride = args.output.stride();
     let scan = Scan {
         channels: shape.channels,
         d_state: shape.d_state,
@@ -100,7 +100,7 @@ pub(super) fn selective_scan<T: Element>(
         delta_bias: args.delta_bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
         delta_softplus: args.delta_softplus,
         state: args.state.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
-        output: args.output.into_data().as_mut_ptr().wrapping_add(output_offset),
+        output: args.output.start_mut(),
         output_stride,
     };
     let lanes = cpu.isa.tile().lanes;

@@ -1,4 +1,4 @@
-//! Blocking, packing of the inputs, and what happens to the sums.
+//! Blocking, widening of the inputs, and what happens to the sums.
 
 use super::pack::{Data, PackedWeights};
 use super::tile::{MAX_ROWS, MAX_TILE, TileCall, max_rows};

@@ -36,9 +36,9 @@ pub(super) fn in_proj<T: Element>(
     let shape = args.validate()?;
     let (x_stride, z_stride) = (args.x.stride(), args.z.stride());
     let outputs = Outputs {
-        first: start(args.x),
+        first: args.x.start_mut(),
         first_stride: x_stride,
-        second: start(args.z),
+        second: args.z.start_mut(),
         second_stride: z_stride,
         split: shape.d_inner,
         columns: 2 * shape.d_inner,
@@ -54,7 +54,7 @@ pub(super) fn linear<T: Element, U: Element>(
 ) -> Result<()> {
     let shape = args.validate()?;
     let stride = args.output.stride();
-    let first = start(args.output);
+    let first = args.output.start_mut();
     let outputs = Outputs {
         first,
         first_stride: stride,
@@ -67,14 +67,8 @@ pub(super) fn linear<T: Element, U: Element>(
     gemm.run(cpu, "linear", args.input, workspace)
 }
 
-/// Where row 0 of an output starts. A matrix without rows may lie past its data: then nothing is written.
-fn start<U>(rows: Rows<&mut [U]>) -> *mut U {
-    let offset = rows.offset();
-    rows.into_data().as_mut_ptr().wrapping_add(offset)
-}
-
 impl<T: Element> Inputs<T> {
     fn new(rows: Rows<&[T]>) -> Self {
-        Self { start: rows.data().as_ptr().wrapping_add(rows.offset()), stride: rows.stride() }
+        Self { start: rows.start(), stride: rows.stride() }
     }
 }
