@@ -34,6 +34,8 @@
 mod backend;
 mod batch;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod element;
 mod error;
 mod host;

@@ -1,0 +1,3 @@
+//! The CUDA backend: the same kernels on a GPU, and on the CPU by an executor that checks them.
+
+pub(crate) mod driver;
