@@ -3,7 +3,7 @@
 
 use crate::batch::Batch;
 use crate::element::{DType, Element, Scalar};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 use crate::rows::{Rows, Storage};
 
@@ -97,6 +97,22 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Self::Weights>;
+
+    /// Runs `ops`, calls of this backend's ops with the workspace that it is given: work that is asked for again and
+    /// again over the same memory, as a decode step is. A backend may keep it and run it as one from then on.
+    ///
+    /// The host neither reads nor writes the memory of the ops meanwhile, and vouches for token ids: an op cannot
+    /// refuse them. After an error none of the ops may have run, or some.
+    ///
+    /// # Errors
+    /// Those of `ops`.
+    fn step<E: From<Error>>(
+        &self,
+        workspace: &mut Self::Workspace,
+        ops: impl FnOnce(&mut Self::Workspace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        ops(workspace)
+    }
 
     /// The two branches of a Mamba block from one matrix product: see [`InProj`].
     ///
