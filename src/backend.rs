@@ -182,12 +182,22 @@ pub struct Availability {
     pub status: std::result::Result<String, String>,
 }
 
+/// What a GPU would run on, or why there is none.
+fn cuda() -> std::result::Result<String, String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::probe().map_err(|error| match error {
+        Error::Unavailable { reason, .. } => reason,
+        error => error.to_string(),
+    });
+    #[cfg(not(feature = "cuda"))]
+    Err("this build has no CUDA backend: the feature `cuda` is off".into())
+}
+
 /// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
 pub fn list() -> Vec<Availability> {
-    let cuda = "this build has no CUDA backend".to_string();
     let cpu = crate::Cpu::builder().build();
     vec![
-        Availability { name: "cuda", status: Err(cuda) },
+        Availability { name: "cuda", status: cuda() },
         Availability {
             name: "cpu",
             status: cpu.map(|cpu| cpu.description()).map_err(|error| error.to_string()),

@@ -32,10 +32,7 @@ sources![
     "causal_conv1d.cu",
     "convert.cu",
     "embedding.cu",
-    "linear.cu",
-    "linear_fast.cu",
     "rms_norm.cu",
-    "selective_scan.cu",
 ];
 
 /// What makes an image of the kernels.

@@ -71,36 +71,64 @@ fn expect_driver() -> Result<c_int> {
     Ok(found)
 }
 
-impl Gpu {
+/// A device that can be used, before anything of it is.
+#[derive(Debug)]
+pub(super) struct Found {
+    ordinal: usize,
+    name: String,
+    capability: (i32, i32),
+    driver: c_int,
+}
+
+impl Found {
+    /// Asks the driver for a device, and nothing of the device.
     pub(super) fn new(ordinal: usize) -> Result<Self> {
-        let version_found = expect_driver()?;
-        let no_device = |error| unavailable(format!("no CUDA device can be used: {}", reason(error)));
+        use sys::CUdevice_attribute as Attribute;
+        let driver = expect_driver()?;
         result::init().map_err(no_device)?;
         let count = CudaContext::device_count().map_err(no_device)?;
-        if i32::try_from(ordinal).is_none_or(|ordinal| ordinal >= count) {
+        if ordinal as u64 >= count.unsigned_abs().into() {
             return Err(unavailable(format!("there is no CUDA device {ordinal}: the driver has {count}")));
         }
-        let context = CudaContext::new(ordinal).map_err(no_device)?;
-        let capability = context.compute_capability().map_err(no_device)?;
-        if capability < OLDEST_DEVICE {
-            let ((major, minor), (oldest, least)) = (capability, OLDEST_DEVICE);
-            let reason =
-                format!("device {ordinal} has compute capability {major}.{minor}, {oldest}.{least} is needed");
+        let device = result::device::get(ordinal as c_int).map_err(no_device)?;
+        let name = result::device::get_name(device).map_err(no_device)?;
+        let attribute = |attribute| {
+            // SAFETY: the device is one that the driver has named.
+            unsafe { result::device::get_attribute(device, attribute) }.map_err(no_device)
+        };
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        if (major, minor) < OLDEST_DEVICE {
+            let (oldest, least) = OLDEST_DEVICE;
+            let reason = format!("{name} has compute capability {major}.{minor}, {oldest}.{least} is needed");
             return Err(unavailable(reason));
         }
+        Ok(Self { ordinal, name, capability: (major, minor), driver })
+    }
+
+    /// One line about it.
+    pub(super) fn description(&self) -> String {
+        let Self { name, capability: (major, minor), driver, .. } = self;
+        format!("{name}, compute capability {major}.{minor}, driver for CUDA {}", version(*driver))
+    }
+}
+
+fn no_device(error: DriverError) -> Error {
+    unavailable(format!("no CUDA device can be used: {}", reason(error)))
+}
+
+impl Gpu {
+    pub(super) fn new(ordinal: usize) -> Result<Self> {
+        let found = Found::new(ordinal)?;
+        let capability = found.capability;
+        let context = CudaContext::new(found.ordinal).map_err(no_device)?;
         // SAFETY: no `CudaSlice` is ever made, so that there is nothing to track.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(no_device)?;
-        let name = context.name().map_err(no_device)?;
-        let (major, minor) = capability;
-        let modules = Modules::load(capability)?;
-        let description = format!(
-            "{name}, compute capability {major}.{minor}, driver for CUDA {}, kernels {}",
-            version(version_found),
-            modules.origin()
-        );
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(no_device)?.unsigned_abs().max(1);
+        let modules = Modules::load(capability)?;
+        let description = format!("{}, kernels {}", found.description(), modules.origin());
         Ok(Self { context, stream, modules, capability, multiprocessors, description })
     }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod causal_conv1d;
+mod compile;
 pub(crate) mod driver;
 mod embedding;
 #[cfg(mamba_executor)]
@@ -39,6 +40,11 @@ pub struct Cuda {
     name: &'static str,
     tensor_cores: bool,
     parallel_scan: bool,
+}
+
+/// What the first device is, or why there is none. No kernel is loaded for it.
+pub(crate) fn probe() -> Result<String> {
+    Ok(gpu::Found::new(0)?.description())
 }
 
 /// What runs the kernels.

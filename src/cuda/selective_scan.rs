@@ -69,11 +69,11 @@ pub(super) fn selective_scan<T: Element>(
     }
     let y = extent(OP, "u", n_groups * (channels / n_groups).div_ceil(CHANNELS), MOST_Y)?;
     let [exact, chunk] = match d_state {
-        ..=16 => ["mk_scan_exact_4", "mk_scan_chunk_4"],
-        ..=64 => ["mk_scan_exact_16", "mk_scan_chunk_16"],
+        0..=16 => ["mk_scan_exact_4", "mk_scan_chunk_4"],
+        17..=64 => ["mk_scan_exact_16", "mk_scan_chunk_16"],
         _ => ["mk_scan_exact_64", "mk_scan_chunk_64"],
     };
-    let mut launch = |kernel, grid, threads, args: &ScanArgs, workspace: &mut Workspace| {
+    let launch = |kernel, grid, threads, args: &ScanArgs, workspace: &mut Workspace| {
         let (block, args) = ([threads, 1, 1], bytemuck::bytes_of(args));
         workspace.launch(device, &Launch { kernel, grid, block, shared_bytes: 0, args })
     };

@@ -14,13 +14,14 @@ const KEPT: usize = 8;
 /// Scratch memory of [`Cuda`](super::Cuda)'s ops. It grows to what a call needs and keeps that for the next.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    device: Option<Arc<Device>>,
     scratch: Option<(Memory, usize)>,
     tables: Vec<SpanTable>,
     /// Tables of steps: one place per number of spans, so that the graph of a step fits all batches of its shape.
     step_tables: Vec<SpanTable>,
     step: Option<Step>,
     graphs: Vec<(Vec<OwnedLaunch>, Box<dyn Graph>)>,
+    /// The last to go: graphs must not outlive it.
+    device: Option<Arc<Device>>,
 }
 
 /// A step whose launches are being collected.

@@ -24,6 +24,8 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
+#[cfg(feature = "cuda")]
+use instances::cuda;
 use instances::{cpu, reference};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
@@ -133,6 +135,18 @@ isa! {
     neon = "neon";
     avx2 = "avx2";
     avx512 = "avx512";
+}
+
+/// A GPU, where there is one.
+#[cfg(feature = "cuda")]
+mod cuda {
+    exact!(cuda("cuda"));
+}
+
+/// The kernels of the GPU on the CPU.
+#[cfg(feature = "cuda")]
+mod cuda_executor {
+    exact!(cuda("cuda-executor"));
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.

@@ -63,6 +63,8 @@ impl ModelArgs {
         match name {
             "cpu" => task.run(cpu(self.threads)?),
             "reference" => task.run(Reference),
+            #[cfg(feature = "cuda")]
+            "cuda" => task.run(mamba_kernels::Cuda::new()?),
             _ => Err(unavailable(name).into()),
         }
     }
