@@ -12,8 +12,9 @@ pub(super) const VARIABLE: &str = "MAMBA_KERNELS_CUDA_COMPILER";
 /// The file that includes all others.
 const MAIN: &str = "kernels.cu";
 
-/// Options of both compilers: no product and sum become one where the sources have two.
-const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=false"];
+/// Options of both compilers: the arithmetic of the sources and nothing else, as IEEE-754 says.
+const OPTIONS: [&str; 5] =
+    ["--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {
@@ -23,16 +24,21 @@ macro_rules! sources {
 }
 
 sources![
-    "kernels.cu",
     "args.h",
-    "common.cuh",
-    "math.cuh",
-    "ptx.cuh",
     "argmax.cu",
     "causal_conv1d.cu",
+    "common.cuh",
     "convert.cu",
     "embedding.cu",
+    "epilogue.cuh",
+    "kernels.cu",
+    "linear_exact.cu",
+    "linear_fast.cu",
+    "linear_few.cu",
+    "math.cuh",
+    "ptx.cuh",
     "rms_norm.cu",
+    "selective_scan.cu",
 ];
 
 /// What makes an image of the kernels.

@@ -5,7 +5,7 @@ use super::driver::Launch;
 use super::{Cuda, Workspace};
 use crate::backend::WeightMatrix;
 use crate::element::{DType, Element};
-use crate::error::{Result, checked_product};
+use crate::error::{Error, Result, checked_product};
 use crate::ops::{Epilogue, Linear};
 
 /// The most rows that the form for few rows takes.
@@ -69,6 +69,9 @@ pub(super) fn product_of(
     workspace: &mut Workspace,
 ) -> Result<()> {
     let Sizes { tokens, in_features, out_features, weight } = sizes;
+    if in_features > i32::MAX as usize {
+        return Err(Error::argument(op, "weight", "fewer than 2^31 columns", in_features));
+    }
     if tokens == 0 || out_features == 0 {
         return Ok(());
     }

@@ -9,6 +9,8 @@
 //! [`rms_norm`] are that; nothing in them is tuned.
 
 use crate::arrays::Matrix;
+#[cfg(feature = "cuda")]
+use crate::arrays::stored;
 use crate::causal_conv1d::CausalConv1d;
 use crate::linear::Linear;
 use crate::rms_norm::RmsNorm;
@@ -149,13 +151,37 @@ impl Approx {
 
 /// `sum = fma(input[k], weight[k], sum)` from 0; the bias; the epilogue.
 pub fn linear(case: &Linear) -> Vec<Approx> {
+    linear_of(case, |input, weight| {
+        let products = input.iter().zip(weight).map(|(&x, &w)| (Approx::exact(x), Approx::exact(w)));
+        products.fold(Approx::ZERO, |sum, (x, w)| x.fma(w, sum))
+    })
+}
+
+/// The same on tensor cores: inputs are rounded to the type of the weight; products are exact; sums are in binary32
+/// in an unknown order, and each may be cut off where another would be rounded. So each of the additions, one per
+/// product and one per group of 16, is off by at most 2^-23 of the sum of the products' sizes.
+#[cfg(feature = "cuda")]
+pub fn linear_on_tensor_cores(case: &Linear) -> Vec<Approx> {
+    linear_of(case, |input, weight| {
+        let (mut value, mut moved, mut size) = (0.0, 0.0, 0.0);
+        for (&x, &w) in input.iter().zip(weight) {
+            let (rounded, x, w) = (f64::from(stored(x, case.weight.dtype)), f64::from(x), f64::from(w));
+            value += x * w;
+            moved += ((rounded - x) * w).abs();
+            size += (rounded * w).abs();
+        }
+        let additions = input.len() + input.len().div_ceil(16);
+        let error = (moved + additions as f64 * 2f64.powi(-23) * size) * F64;
+        Approx { value, error, binary32: f32::NAN }
+    })
+}
+
+/// The sum of each output, its bias and its epilogue.
+fn linear_of(case: &Linear, sum: impl Fn(&[f32], &[f32]) -> Approx) -> Vec<Approx> {
     let mut out = Vec::new();
     for t in 0..case.input.rows {
         for n in 0..case.weight.rows {
-            let mut sum = Approx::ZERO;
-            for (&x, &w) in case.input.row(t).iter().zip(case.weight.row(n)) {
-                sum = Approx::exact(x).fma(Approx::exact(w), sum);
-            }
+            let mut sum = sum(case.input.row(t), case.weight.row(n));
             if let Some(bias) = &case.bias {
                 sum = sum.add(Approx::exact(bias.values[n]));
             }
