@@ -8,9 +8,9 @@
 
 #define ARGMAX_THREADS 256
 
-extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS, 8) mk_argmax(const ArgmaxArgs args) {
-    __shared__ float values[ARGMAX_THREADS / 32];
-    __shared__ uint32_t columns[ARGMAX_THREADS / 32];
+KERNEL_BOUNDS(mk_argmax, ArgmaxArgs, ARGMAX_THREADS, 8) {
+    SHARED_ARRAY(float, values, ARGMAX_THREADS / 32);
+    SHARED_ARRAY(uint32_t, columns, ARGMAX_THREADS / 32);
     const int64_t row = blockIdx.x;
     const float infinity = __uint_as_float(0x7f800000u);
     float best = -infinity;
@@ -49,4 +49,4 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS, 8) mk_argmax(const 
         args.output[row] = any_refused ? 0xffffffffu : column;
     }
 }
-EXPORT_KERNEL(mk_argmax)
+EXPORT_KERNEL(mk_argmax, ArgmaxArgs);

@@ -10,7 +10,9 @@
 #ifndef MAMBA_KERNELS_ARGS_H
 #define MAMBA_KERNELS_ARGS_H
 
-#if defined(__CUDACC_RTC__)
+#if defined(MAMBA_EXECUTOR)
+// the executor has included <cstdint>
+#elif defined(__CUDACC_RTC__)
 typedef signed int int32_t;
 typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;

@@ -224,11 +224,11 @@ template <class T, int V> DEVICE void convolve(const ConvArgs& args) {
 }
 
 #define CONV_KERNEL(name, T, V)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(CONV_THREADS, 4) name(const ConvArgs args) {                          \
+    KERNEL_BOUNDS(name, ConvArgs, CONV_THREADS, 4) {                          \
         if (args.vector == 1) convolve<T, 1>(args);                                                                    \
         else convolve<T, V>(args);                                                                                     \
     }                                                                                                                  \
-    EXPORT_KERNEL(name)
+    EXPORT_KERNEL(name, ConvArgs);
 
 CONV_KERNEL(mk_causal_conv1d_f32, F32, 4)
 CONV_KERNEL(mk_causal_conv1d_f16, F16, 8)
@@ -243,9 +243,9 @@ template <class T> DEVICE void write_conv_state(const ConvArgs& args) {
     if (conv.state != nullptr) conv.write_state();
 }
 
-extern "C" __global__ void __launch_bounds__(CONV_THREADS, 16) mk_causal_conv1d_state(const ConvArgs args) {
+KERNEL_BOUNDS(mk_causal_conv1d_state, ConvArgs, CONV_THREADS, 16) {
     if (args.type == MK_F32) write_conv_state<F32>(args);
     else if (args.type == MK_F16) write_conv_state<F16>(args);
     else write_conv_state<BF16>(args);
 }
-EXPORT_KERNEL(mk_causal_conv1d_state)
+EXPORT_KERNEL(mk_causal_conv1d_state, ConvArgs);

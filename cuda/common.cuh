@@ -1,18 +1,23 @@
 // What every kernel includes: how a kernel is declared, the storage types, loads and stores of one or four elements.
 //
 // The same sources are compiled by nvcc or NVRTC for a device, and by a C++17 compiler for the executor, whose header
-// comes first then and defines MAMBA_EXECUTOR, the CUDA keywords, EXPORT_KERNEL and DYNAMIC_SHARED. No CUDA header is
-// included: f16 and bf16 are their bits.
+// comes first then and defines MAMBA_EXECUTOR, the CUDA keywords and the macros below. No CUDA header is included: f16
+// and bf16 are their bits.
 #ifndef MAMBA_KERNELS_COMMON_CUH
 #define MAMBA_KERNELS_COMMON_CUH
 
 #include "args.h"
 
 #ifndef MAMBA_EXECUTOR
-// Follows the definition of each kernel; the executor registers it here.
-#define EXPORT_KERNEL(name)
+// A kernel: its symbol is the name, its one argument is called `args`. A statement EXPORT_KERNEL follows; the executor
+// registers the kernel there.
+#define KERNEL_BOUNDS(name, Args, threads, blocks)                                                                     \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Args args)
+#define EXPORT_KERNEL(name, Args) static_assert(sizeof(Args) % 8 == 0, "no padding at the end")
+// `type name[count]` in shared memory.
+#define SHARED_ARRAY(type, name, count) __shared__ __align__(16) type name[count]
 // `type* name`: the dynamic shared memory of the launch, aligned to 16 bytes.
-#define DYNAMIC_SHARED(type, name)                                                                                    \
+#define DYNAMIC_SHARED(type, name)                                                                                     \
     extern __shared__ __align__(16) unsigned char name##_bytes[];                                                      \
     type* const name = reinterpret_cast<type*>(name##_bytes)
 #endif

@@ -5,7 +5,7 @@
 
 #define CONVERT_THREADS 256
 
-extern "C" __global__ void __launch_bounds__(CONVERT_THREADS, 8) mk_convert(const ConvertArgs args) {
+KERNEL_BOUNDS(mk_convert, ConvertArgs, CONVERT_THREADS, 8) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * CONVERT_THREADS + threadIdx.x) * 4;
     if (i >= args.columns) return;
     for (int64_t row = blockIdx.y; row < args.rows; row += gridDim.y) {
@@ -24,4 +24,4 @@ extern "C" __global__ void __launch_bounds__(CONVERT_THREADS, 8) mk_convert(cons
         }
     }
 }
-EXPORT_KERNEL(mk_convert)
+EXPORT_KERNEL(mk_convert, ConvertArgs);

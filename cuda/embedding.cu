@@ -5,7 +5,7 @@
 
 #define EMBEDDING_THREADS 128
 
-extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS, 16) mk_embedding(const EmbeddingArgs args) {
+KERNEL_BOUNDS(mk_embedding, EmbeddingArgs, EMBEDDING_THREADS, 16) {
     const int64_t row = blockIdx.x;
     const int64_t i = (static_cast<int64_t>(blockIdx.y) * EMBEDDING_THREADS + threadIdx.x) * 4;
     if (i >= args.d_model) return;
@@ -28,4 +28,4 @@ extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS, 16) mk_embedding
         }
     }
 }
-EXPORT_KERNEL(mk_embedding)
+EXPORT_KERNEL(mk_embedding, EmbeddingArgs);

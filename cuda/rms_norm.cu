@@ -44,9 +44,9 @@ DEVICE float norm_again(const NormArgs& args, int64_t row, int64_t i) {
     return load_element(args.input, row * args.input_stride + i, args.input_type);
 }
 
-extern "C" __global__ void __launch_bounds__(NORM_THREADS, 12) mk_rms_norm(const NormArgs args) {
+KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 12) {
     DYNAMIC_SHARED(float, row_r); // [tile]
-    __shared__ float shared_scale;
+    SHARED_ARRAY(float, shared_scale, 1);
     const int64_t row = blockIdx.x, channels = args.channels;
     const int thread = static_cast<int>(threadIdx.x);
     const int64_t tile = args.tile;
@@ -74,12 +74,12 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS, 12) mk_rms_norm(const
         for (int width = 8; width > 0; width >>= 1) sum = __fadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width));
         if (thread == 0) {
             const float mean = __fdiv_rn(sum, static_cast<float>(channels));
-            shared_scale = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, args.eps)));
+            shared_scale[0] = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, args.eps)));
         }
     }
     __syncthreads();
 
-    const float scale = shared_scale;
+    const float scale = shared_scale[0];
     const bool kept = channels <= tile;
     for (int64_t i = thread * 4; i < channels; i += NORM_THREADS * 4) {
         float r[4];
@@ -109,4 +109,4 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS, 12) mk_rms_norm(const
         }
     }
 }
-EXPORT_KERNEL(mk_rms_norm)
+EXPORT_KERNEL(mk_rms_norm, NormArgs);
