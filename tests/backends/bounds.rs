@@ -230,18 +230,18 @@ pub fn causal_conv1d(case: &CausalConv1d) -> Vec<Vec<Approx>> {
 /// The formulas of the contract, with `exp` as `exp2(delta · (a · log2 e))`: the constant is rounded, and so are both
 /// products, so that the error of the exponent grows with its size.
 pub fn selective_scan(case: &SelectiveScan) -> Vec<Vec<Approx>> {
+    scan_in_chunks(case, usize::MAX)
+}
+
+/// The scan in chunks of a sequence that start from zero and are then combined. The state at the start of a chunk is
+/// `exp2(sum of delta · (a · log2 e))` times that of the one before, and its own end; within a chunk the outputs are
+/// made as ever, from that start. The state after the last chunk is such a start.
+pub fn scan_in_chunks(case: &SelectiveScan, chunk: usize) -> Vec<Vec<Approx>> {
     let (channels, d_state) = (case.u.cols, case.a.rows);
-    let rounded = f64::from(std::f32::consts::LOG2_E);
-    let log2_e = Approx {
-        value: std::f64::consts::LOG2_E,
-        error: (rounded - std::f64::consts::LOG2_E).abs(),
-        binary32: std::f32::consts::LOG2_E,
-    };
     let mut output = vec![Approx::ZERO; case.u.rows * channels];
     let pool = case.state.as_ref().map(|state| &state.values);
     let mut state: Option<Vec<Approx>> =
         pool.map(|values| values.iter().map(|&value| Approx::exact(value)).collect());
-    let vector = |vector: &Option<Matrix>, i: usize| vector.as_ref().map(|v| Approx::exact(v.values[i]));
     for (rows, slot) in case.sequences.iter() {
         let Some(slot) = slot.index() else { continue };
         let mut none = vec![Approx::ZERO; d_state * channels];
@@ -249,39 +249,84 @@ pub fn selective_scan(case: &SelectiveScan) -> Vec<Vec<Approx>> {
             Some(state) => &mut state[slot * d_state * channels..][..d_state * channels],
             None => &mut none[..],
         };
-        for t in rows {
-            for i in 0..channels {
-                let group = i / (channels / case.n_groups) * d_state;
-                let u = Approx::exact(case.u.at(t, i));
-                let mut delta = Approx::exact(case.delta.at(t, i));
-                if let Some(bias) = vector(&case.delta_bias, i) {
-                    delta = delta.add(bias);
+        let several = rows.len() > chunk;
+        for start in rows.clone().step_by(chunk.min(rows.len().max(1))) {
+            let chunk = start..rows.end.min(start.saturating_add(chunk));
+            let mut end = vec![Approx::ZERO; d_state * channels];
+            let mut deltas = vec![Approx::ZERO; channels];
+            let first = h.to_vec();
+            for t in chunk {
+                for i in 0..channels {
+                    let delta = scan_delta(case, t, i);
+                    if several {
+                        deltas[i] = deltas[i].add(delta);
+                        scan_states(case, t, i, delta, &mut end, &mut []);
+                    }
+                    let mut sums = [Approx::ZERO; 4];
+                    scan_states(case, t, i, delta, h, &mut sums);
+                    output[t * channels + i] = scan_output(case, t, i, sums);
                 }
-                if case.delta_softplus {
-                    delta = delta.softplus();
+            }
+            for (i, &delta) in deltas.iter().enumerate().filter(|_| several) {
+                for n in (0..d_state).map(|n| n * channels + i) {
+                    let decay = delta.mul(Approx::exact(case.a.values[n]).mul(log2_e())).exp2();
+                    h[n] = decay.fma(first[n], end[n]);
                 }
-                let delta_u = delta.mul(u);
-                let mut sums = [Approx::ZERO; 4];
-                for n in 0..d_state {
-                    let b = Approx::exact(case.b.at(t, group + n));
-                    let c = Approx::exact(case.c.at(t, group + n));
-                    let decay = delta.mul(Approx::exact(case.a.at(n, i)).mul(log2_e)).exp2();
-                    let h = &mut h[n * channels + i];
-                    *h = decay.fma(*h, delta_u.mul(b));
-                    sums[n % 4] = c.fma(*h, sums[n % 4]);
-                }
-                let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-                if let Some(d) = vector(&case.d, i) {
-                    y = u.fma(d, y);
-                }
-                if let Some(z) = &case.z {
-                    y = y.mul(Approx::exact(z.at(t, i)).silu());
-                }
-                output[t * channels + i] = y;
             }
         }
     }
     [output].into_iter().chain(state).collect()
+}
+
+/// `log2 e`, rounded to binary32.
+fn log2_e() -> Approx {
+    let binary32 = std::f32::consts::LOG2_E;
+    let value = std::f64::consts::LOG2_E;
+    Approx { value, error: (f64::from(binary32) - value).abs(), binary32 }
+}
+
+/// Delta of a token and a channel, after the bias and softplus.
+fn scan_delta(case: &SelectiveScan, t: usize, i: usize) -> Approx {
+    let mut delta = Approx::exact(case.delta.at(t, i));
+    if let Some(bias) = &case.delta_bias {
+        delta = delta.add(Approx::exact(bias.values[i]));
+    }
+    if case.delta_softplus { delta.softplus() } else { delta }
+}
+
+/// A token of a channel carries its states on; `sums` are the four sums of y, or none.
+fn scan_states(
+    case: &SelectiveScan,
+    t: usize,
+    i: usize,
+    delta: Approx,
+    h: &mut [Approx],
+    sums: &mut [Approx],
+) {
+    let (channels, d_state) = (case.u.cols, case.a.rows);
+    let group = i / (channels / case.n_groups) * d_state;
+    let delta_u = delta.mul(Approx::exact(case.u.at(t, i)));
+    for n in 0..d_state {
+        let b = Approx::exact(case.b.at(t, group + n));
+        let decay = delta.mul(Approx::exact(case.a.at(n, i)).mul(log2_e())).exp2();
+        let h = &mut h[n * channels + i];
+        *h = decay.fma(*h, delta_u.mul(b));
+        if let Some(sum) = sums.get_mut(n % 4) {
+            *sum = Approx::exact(case.c.at(t, group + n)).fma(*h, *sum);
+        }
+    }
+}
+
+/// The output of a token and a channel.
+fn scan_output(case: &SelectiveScan, t: usize, i: usize, sums: [Approx; 4]) -> Approx {
+    let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+    if let Some(d) = &case.d {
+        y = Approx::exact(case.u.at(t, i)).fma(Approx::exact(d.values[i]), y);
+    }
+    if let Some(z) = &case.z {
+        y = y.mul(Approx::exact(z.at(t, i)).silu());
+    }
+    y
 }
 
 /// Sixteen partial sums of squares and their tree; `1 / sqrt(mean + eps)`; two products. About

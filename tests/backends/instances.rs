@@ -39,9 +39,19 @@ pub fn cuda(name: &str) -> Option<Vec<Device<Cuda>>> {
     built(name, builders)
 }
 
+/// The same with the faster forms. The executor checks them always: asynchronous copies are where a race hides.
+#[cfg(feature = "cuda")]
+pub fn cuda_fast(name: &str) -> Option<Vec<Device<Cuda>>> {
+    let fast = |builder: CudaBuilder| builder.tensor_cores().parallel_scan();
+    match name {
+        "cuda-executor" => built(name, vec![fast(Cuda::builder().executor())]),
+        _ => built(name, vec![fast(Cuda::builder())]),
+    }
+}
+
 /// The backends, and a line that says what they run on; or `None`, and a line that says why they do not.
 #[cfg(feature = "cuda")]
-pub fn built(name: &str, builders: Vec<CudaBuilder>) -> Option<Vec<Device<Cuda>>> {
+fn built(name: &str, builders: Vec<CudaBuilder>) -> Option<Vec<Device<Cuda>>> {
     let built: Result<Vec<Cuda>, _> = builders.into_iter().map(CudaBuilder::build).collect();
     match built {
         Ok(backends) => {

@@ -13,6 +13,8 @@ mod closeness;
 mod draw;
 mod elementary;
 mod embedding;
+#[cfg(feature = "cuda")]
+mod fast;
 mod golden;
 mod in_proj;
 mod instances;
@@ -25,7 +27,7 @@ mod sequences;
 mod shapes;
 
 #[cfg(feature = "cuda")]
-use instances::cuda;
+use instances::{cuda, cuda_fast};
 use instances::{cpu, reference};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
@@ -147,6 +149,20 @@ mod cuda {
 #[cfg(feature = "cuda")]
 mod cuda_executor {
     exact!(cuda("cuda-executor"));
+}
+
+/// The faster forms of these.
+#[cfg(feature = "cuda")]
+mod cuda_fast {
+    tests! { cuda_fast("cuda"):
+        fast: fast::linear_is_within_its_bound, fast::in_proj_is_within_its_bound, fast::scan_is_within_its_bound;
+    }
+}
+#[cfg(feature = "cuda")]
+mod cuda_executor_fast {
+    tests! { cuda_fast("cuda-executor"):
+        fast: fast::linear_is_within_its_bound, fast::in_proj_is_within_its_bound, fast::scan_is_within_its_bound;
+    }
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.

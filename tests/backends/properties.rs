@@ -75,9 +75,14 @@ pub fn equals_contract_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
     for_cases(mixed, |case: &C, _| check(case));
 }
 
+/// The portable instruction set on one thread.
+pub fn portable() -> Device<Cpu> {
+    Device::new(Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap())
+}
+
 /// The bits of the portable instruction set on one thread, at any number of threads.
 pub fn equals_portable_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
-    let portable = Device::new(Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap());
+    let portable = portable();
     let check = |case: &C| {
         let expected = case.run(&portable);
         devices.iter().enumerate().try_for_each(|(i, device)| {
