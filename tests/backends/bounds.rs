@@ -8,7 +8,6 @@
 //! time, so that the same functions give the contract's bits. [`linear`], [`causal_conv1d`], [`selective_scan`] and
 //! [`rms_norm`] are that; nothing in them is tuned.
 
-use crate::arrays::Matrix;
 #[cfg(feature = "cuda")]
 use crate::arrays::stored;
 use crate::causal_conv1d::CausalConv1d;
