@@ -8,7 +8,7 @@
 //! time, so that the same functions give the contract's bits. [`linear`], [`causal_conv1d`], [`selective_scan`] and
 //! [`rms_norm`] are that; nothing in them is tuned.
 
-use crate::arrays::Matrix;
+use crate::arrays::{Matrix, stored};
 use crate::causal_conv1d::CausalConv1d;
 use crate::linear::Linear;
 use crate::rms_norm::RmsNorm;
@@ -39,6 +39,11 @@ pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
     f64::from(exponent.max(smallest) - digits + 1).exp2()
 }
 
+/// Zero of the same sign where it is subnormal.
+fn flushed(value: f32) -> f32 {
+    if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
+}
+
 /// A number of the contract's computation: in exact arithmetic, in binary32, and a bound on the difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Approx {
@@ -52,6 +57,20 @@ impl Approx {
 
     pub fn exact(value: f32) -> Self {
         Self { value: value.into(), error: 0.0, binary32: value }
+    }
+
+    /// A number rounded to bf16, zero where it is subnormal.
+    fn bf16_factor(value: f32) -> Self {
+        let binary32 = stored(flushed(value), DType::BF16);
+        Self { value: value.into(), error: (f64::from(binary32) - f64::from(value)).abs(), binary32 }
+    }
+
+    /// Zero where it is subnormal.
+    fn flushed(self) -> Self {
+        let smallest = f32::MIN_POSITIVE;
+        let binary32 = flushed(self.binary32);
+        let lost = if self.value.abs() - self.error < smallest.into() { smallest.into() } else { 0.0 };
+        Self { error: self.error + lost, binary32, ..self }
     }
 
     /// The rounded result of an operation that gives `value` within `error` before it is rounded.
@@ -149,13 +168,33 @@ impl Approx {
 
 /// `sum = fma(input[k], weight[k], sum)` from 0; the bias; the epilogue.
 pub fn linear(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        input
+            .iter()
+            .zip(weight)
+            .fold(Approx::ZERO, |sum, (&x, &w)| Approx::exact(x).fma(Approx::exact(w), sum))
+    })
+}
+
+/// [`linear`] of factors rounded to bf16, the second of each pair first, with no subnormal sum.
+pub fn linear_bf16_dot(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        let mut sum = Approx::ZERO;
+        for (input, weight) in input.chunks(2).zip(weight.chunks(2)) {
+            for (&x, &w) in input.iter().zip(weight).rev() {
+                sum = Approx::bf16_factor(x).fma(Approx::bf16_factor(w), sum).flushed();
+            }
+        }
+        sum
+    })
+}
+
+/// `sum` of each row of inputs and of weights; the bias; the epilogue.
+fn linear_by(case: &Linear, sum: impl Fn(&[f32], &[f32]) -> Approx) -> Vec<Approx> {
     let mut out = Vec::new();
     for t in 0..case.input.rows {
         for n in 0..case.weight.rows {
-            let mut sum = Approx::ZERO;
-            for (&x, &w) in case.input.row(t).iter().zip(case.weight.row(n)) {
-                sum = Approx::exact(x).fma(Approx::exact(w), sum);
-            }
+            let mut sum = sum(case.input.row(t), case.weight.row(n));
             if let Some(bias) = &case.bias {
                 sum = sum.add(Approx::exact(bias.values[n]));
             }

@@ -1,7 +1,7 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
 use crate::arrays::Device;
-use mamba_kernels::cpu::Isa;
+use mamba_kernels::cpu::{Isa, Products};
 use mamba_kernels::{Cpu, Reference};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,6 +19,14 @@ pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
     };
     let device = |threads| Device::new(Cpu::builder().isa(isa).threads(threads).build().unwrap());
     Some((1..=3).map(device).collect())
+}
+
+/// The same with matrix products of bf16 numbers.
+pub fn cpu_bf16_dot(name: &str) -> Option<Vec<Device<Cpu>>> {
+    let exact = cpu(name)?;
+    let builder =
+        |cpu: &Cpu| Cpu::builder().isa(cpu.isa()).threads(cpu.threads()).products(Products::Bf16Dot);
+    Some(exact.iter().map(|device| Device::new(builder(&device.backend).build().unwrap())).collect())
 }
 
 /// The oracle.

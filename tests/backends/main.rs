@@ -6,6 +6,7 @@
 //! their bounds.
 
 mod arrays;
+mod bf16_dot;
 mod bounds;
 mod case;
 mod causal_conv1d;
@@ -24,7 +25,7 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
-use instances::{cpu, reference};
+use instances::{cpu, cpu_bf16_dot, reference};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -123,6 +124,24 @@ macro_rules! isa {
                 weights:
                     properties::linear_refuses_weights_of_another_isa,
                     properties::in_proj_refuses_weights_of_another_isa;
+            }
+            mod bf16_dot {
+                tests! { cpu_bf16_dot($literal):
+                    linear:
+                        bf16_dot::equals_reference<Linear>,
+                        bf16_dot::equals_stated_bits<Linear>,
+                        bf16_dot::equals_portable_bits<Linear>,
+                        bf16_dot::linear_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<Linear>,
+                        properties::any_rows_give_the_same_bits<Linear>;
+                    in_proj:
+                        bf16_dot::equals_reference<InProj>,
+                        bf16_dot::equals_stated_bits<InProj>,
+                        bf16_dot::equals_portable_bits<InProj>,
+                        bf16_dot::in_proj_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<InProj>,
+                        properties::any_rows_give_the_same_bits<InProj>;
+                }
             }
         })+
     };

@@ -127,7 +127,8 @@ fn refuses_weights_of_another_isa<C: Case>(devices: &[Device<Cpu>]) {
     }
 }
 
-fn refused<B: Backend, C: Case>(case: &C, device: &Device<B>, packer: &B, expected: &str, what: &str) {
+/// The case is an error that names `expected`, and nothing has been written.
+pub fn refused<B: Backend, C: Case>(case: &C, device: &Device<B>, packer: &B, expected: &str, what: &str) {
     let (result, outcome) = case.run_packed_by(device, packer);
     match result {
         Err(Error::Argument { op, argument, .. }) => {
