@@ -29,6 +29,7 @@ use crate::rows::Rows;
 use bytemuck::cast_slice;
 use gemm::pack::Aligned;
 use isa::Supported;
+use selective_scan::Chunk;
 use std::sync::Arc;
 use threads::Threads;
 
@@ -48,6 +49,9 @@ pub struct Workspace {
     inputs: Aligned<f32>,
     /// Scratch of the scan, a part per thread.
     scan: Aligned<f32>,
+    /// Of the scan in chunks: the chunks, and their states and products of decays.
+    chunks: Vec<Chunk>,
+    states: Aligned<f32>,
 }
 
 /// Chooses what a [`Cpu`] runs on.

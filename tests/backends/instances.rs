@@ -1,7 +1,10 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
 use crate::arrays::Device;
-use mamba_kernels::cpu::{Isa, Products};
+use crate::linear::Linear;
+use crate::modes::Inexact;
+use crate::selective_scan::SelectiveScan;
+use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -21,12 +24,13 @@ pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
     Some((1..=3).map(device).collect())
 }
 
-/// The same with matrix products of bf16 numbers.
-pub fn cpu_bf16_dot(name: &str) -> Option<Vec<Device<Cpu>>> {
-    let exact = cpu(name)?;
-    let builder =
-        |cpu: &Cpu| Cpu::builder().isa(cpu.isa()).threads(cpu.threads()).products(Products::Bf16Dot);
-    Some(exact.iter().map(|device| Device::new(builder(&device.backend).build().unwrap())).collect())
+/// The same in the inexact modes of its ops.
+pub fn cpu_inexact(name: &str) -> Option<Vec<Device<Cpu>>> {
+    let device = |device: Device<Cpu>| {
+        let cpu = Cpu::builder().isa(device.backend.isa()).threads(device.backend.threads());
+        Device::new(SelectiveScan::choose(Linear::choose(cpu)).build().unwrap())
+    };
+    Some(cpu(name)?.into_iter().map(device).collect())
 }
 
 /// The oracle.

@@ -6,7 +6,6 @@
 //! their bounds.
 
 mod arrays;
-mod bf16_dot;
 mod bounds;
 mod case;
 mod causal_conv1d;
@@ -18,6 +17,7 @@ mod golden;
 mod in_proj;
 mod instances;
 mod linear;
+mod modes;
 mod properties;
 mod refusals;
 mod rms_norm;
@@ -25,7 +25,7 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
-use instances::{cpu, cpu_bf16_dot, reference};
+use instances::{cpu, cpu_inexact, reference};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -125,22 +125,31 @@ macro_rules! isa {
                     properties::linear_refuses_weights_of_another_isa,
                     properties::in_proj_refuses_weights_of_another_isa;
             }
-            mod bf16_dot {
-                tests! { cpu_bf16_dot($literal):
+            mod inexact {
+                tests! { cpu_inexact($literal):
                     linear:
-                        bf16_dot::equals_reference<Linear>,
-                        bf16_dot::equals_stated_bits<Linear>,
-                        bf16_dot::equals_portable_bits<Linear>,
-                        bf16_dot::linear_refuses_weights_of_the_other_mode,
+                        modes::equals_reference<Linear>,
+                        modes::equals_stated_bits<Linear>,
+                        modes::equals_portable_bits<Linear>,
+                        modes::linear_refuses_weights_of_the_other_mode,
                         properties::any_layout_gives_the_same_bits<Linear>,
                         properties::any_rows_give_the_same_bits<Linear>;
                     in_proj:
-                        bf16_dot::equals_reference<InProj>,
-                        bf16_dot::equals_stated_bits<InProj>,
-                        bf16_dot::equals_portable_bits<InProj>,
-                        bf16_dot::in_proj_refuses_weights_of_the_other_mode,
+                        modes::equals_reference<InProj>,
+                        modes::equals_stated_bits<InProj>,
+                        modes::equals_portable_bits<InProj>,
+                        modes::in_proj_refuses_weights_of_the_other_mode,
                         properties::any_layout_gives_the_same_bits<InProj>,
                         properties::any_rows_give_the_same_bits<InProj>;
+                    selective_scan:
+                        modes::equals_reference<SelectiveScan>,
+                        modes::equals_stated_bits<SelectiveScan>,
+                        modes::equals_portable_bits<SelectiveScan>,
+                        modes::a_long_chunk_gives_the_exact_bits,
+                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
+                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
+                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
                 }
             }
         })+
