@@ -16,10 +16,13 @@
 // States beyond d_state are skipped, tiles may be partial: any length takes the same path.
 //
 // The chunked form (inexact) runs chunks of 128 rows of a sequence at the same time:
-//   mk_scan_chunk: each chunk from h = 0, its end state and its sum of delta; no outputs
-//   mk_scan_combine: start[i + 1] = fma(exp2(sum of delta[i] * (a * log2 e)), start[i], end[i]), one thread per state
-//   mk_scan_exact, each chunk from its start state
-// Chunks are cut from the start of a sequence, so a result does not depend on what else is in the batch.
+//   mk_scan_chunk: the end state of each chunk but the last, the first from the state of the sequence and the others from
+//     h = 0, and its sum of delta; no outputs
+//   mk_scan_combine: start[1] = end[0], start[i + 1] = fma(exp2(sum of delta[i] * (a * log2 e)), start[i], end[i]), one
+//     thread per state
+//   mk_scan_exact, each chunk from its start state; the last leaves the state of the sequence
+// Chunks are cut from the start of a sequence, so a result does not depend on what else is in the batch, and one of a
+// single chunk is exact. The bits are those of the CPU's scan in chunks of 128 tokens.
 //
 // Occupancy, 64 threads: S 4: at most 128 registers, 16 warps per multiprocessor; S 16: the same; S 64: at most 224
 // registers, 8 warps.
@@ -186,14 +189,15 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
         if (OUTPUT) scan_padding(args, span, block);
         return;
     }
+    if (!OUTPUT && span.end == span.sequence_end) return; // no chunk starts from the end of the last
     const int d_state = static_cast<int>(args.d_state);
     const int thread = static_cast<int>(threadIdx.x), lane = thread % SCAN_LANES, channel = thread / SCAN_LANES;
     const bool mine = channel < block.count;
 
     // states and a
     const int64_t start = OUTPUT && args.chunked ? static_cast<int64_t>(blockIdx.x) : static_cast<int64_t>(span.slot);
-    const float* state_in = nullptr;
-    if (OUTPUT) state_in = args.chunked ? args.chunk_state : args.state_in;
+    const float* state_in = OUTPUT && args.chunked ? args.chunk_state : args.state_in;
+    if (!OUTPUT && span.begin != span.sequence_begin) state_in = nullptr;
     States<S> states;
     float lowest = 0.0f, highest = 0.0f;
 #pragma unroll
@@ -297,7 +301,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     }
 
     float* state_out = OUTPUT ? args.state_out : args.chunk_state;
-    if (OUTPUT && args.chunked) state_out = nullptr;
+    if (OUTPUT && span.end != span.sequence_end) state_out = nullptr;
     const int64_t end = OUTPUT ? static_cast<int64_t>(span.slot) : static_cast<int64_t>(blockIdx.x);
     if (state_out != nullptr && mine) {
 #pragma unroll
@@ -356,19 +360,18 @@ KERNEL_BOUNDS(mk_scan_combine, ScanArgs, COMBINE_THREADS, 8) {
         float end[COMBINE_AHEAD], delta[COMBINE_AHEAD];
 #pragma unroll
         for (int i = 0; i < COMBINE_AHEAD; i++) {
-            if (start + i < chunks) {
+            if (start + i < chunks - 1) {
                 end[i] = args.chunk_state[(first + start + i) * states + at];
                 delta[i] = args.chunk_delta[(first + start + i) * args.channels + c];
             }
         }
 #pragma unroll
         for (int i = 0; i < COMBINE_AHEAD; i++) {
-            if (start + i < chunks) {
-                args.chunk_state[(first + start + i) * states + at] = h;
-                h = __fmaf_rn(exp2_exact(__fmul_rn(delta[i], a_log2e)), h, end[i]);
+            if (start + i < chunks) args.chunk_state[(first + start + i) * states + at] = h;
+            if (start + i < chunks - 1) {
+                h = start + i == 0 ? end[i] : __fmaf_rn(exp2_exact(__fmul_rn(delta[i], a_log2e)), h, end[i]);
             }
         }
     }
-    if (args.state_out != nullptr) args.state_out[span.slot * states + at] = h;
 }
 EXPORT_KERNEL(mk_scan_combine, ScanArgs);

@@ -7,15 +7,17 @@ use crate::case::Case;
 use crate::draw::Flavour;
 use crate::in_proj::InProj;
 use crate::linear::Linear;
-use crate::properties::{ends, for_cases, portable};
+use crate::properties::{ends, for_cases, mixed};
 use crate::selective_scan::{self, SelectiveScan};
-use mamba_kernels::{Cuda, DType, Reference};
+use mamba_kernels::cpu::{CpuBuilder, Isa, ScanOrder};
+use mamba_kernels::{Cpu, Cuda, DType, Reference};
+use std::num::NonZeroUsize;
 
 /// Rows up to which a product takes the exact form.
 const FEW: usize = 8;
 
 /// Rows of a chunk of the scan.
-const CHUNK: usize = 128;
+const CHUNK: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 /// Each element is as near to the exact value as its bound says, once that is rounded to the storage type.
 fn within<C: Case>(device: &Device<Cuda>, case: &C, bounds: &[Vec<Approx>], largest: &mut f64) -> Check {
@@ -37,9 +39,10 @@ fn within<C: Case>(device: &Device<Cuda>, case: &C, bounds: &[Vec<Approx>], larg
     Ok(())
 }
 
-/// The bits of the portable path.
-fn exact<C: Case>(device: &Device<Cuda>, case: &C) -> Check {
-    case.run(device).same_bits(&case.run(&portable()), "the exact form")
+/// The bits of a CPU backend on the portable path.
+fn bits_of<C: Case>(device: &Device<Cuda>, case: &C, choose: impl Fn(CpuBuilder) -> CpuBuilder) -> Check {
+    let cpu = choose(Cpu::builder().isa(Isa::Portable).threads(1)).build().unwrap();
+    case.run(device).same_bits(&case.run(&Device::new(cpu)), "against portable")
 }
 
 /// Runs drawn and large cases; at least one must be of the fast form.
@@ -52,7 +55,7 @@ fn check_all<C: Case>(
     let (largest, count) = (std::cell::Cell::new(0.0), std::cell::Cell::new(0));
     let check = |case: &C| {
         if !is_fast(case) {
-            return exact(device, case);
+            return bits_of(device, case, |cpu| cpu);
         }
         count.set(count.get() + 1);
         let mut near = largest.get();
@@ -83,7 +86,18 @@ pub fn in_proj_is_within_its_bound(devices: &[Device<Cuda>]) {
 }
 
 pub fn scan_is_within_its_bound(devices: &[Device<Cuda>]) {
-    let is_fast = |case: &SelectiveScan| case.sequences.lengths.iter().any(|&length| length > CHUNK);
-    let bounds = |case: &SelectiveScan| bounds::scan_in_chunks(case, CHUNK);
+    let is_fast = |case: &SelectiveScan| case.sequences.lengths.iter().any(|&length| length > CHUNK.get());
+    let bounds = |case: &SelectiveScan| bounds::selective_scan_in_chunks(case, CHUNK.get());
     check_all(ends(devices)[1], is_fast, bounds, selective_scan::long());
+}
+
+/// The scan that is parallel over time has the bits of the CPU's scan in chunks of as many tokens.
+pub fn scan_equals_chunks_of_the_cpu(devices: &[Device<Cuda>]) {
+    let order = ScanOrder::Chunked { tokens: CHUNK };
+    let check = |case: &SelectiveScan| bits_of(ends(devices)[1], case, |cpu| cpu.scan_order(order));
+    for spec in selective_scan::long() {
+        check(&SelectiveScan::of(&spec, Flavour::Plain)).unwrap();
+        check(&SelectiveScan::of(&spec, Flavour::Special)).unwrap();
+    }
+    for_cases(mixed, |case: &SelectiveScan, _| check(case));
 }
