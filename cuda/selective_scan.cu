@@ -41,9 +41,11 @@ template <int S> struct ScanTile {
 
 struct ScanShared {
     float2* delta_du; // [ROWS][16]
-    float* y;         // [ROWS][16], see y_at
+    float* u;         // [ROWS][16]; null without outputs
+    float* y;         // [ROWS][16], see y_at; null without outputs
     float* b;         // [ROWS][4 * S], see state_at
     float* c;         // the same; null without outputs
+    float4* a;        // [S / 4][64]: a * log2 e of each lane's states, four together; null where registers hold them
     float* lowest;    // [16]: the least a * log2 e of each channel
     float* highest;   // [16]
 };
@@ -82,31 +84,48 @@ template <int S> DEVICE void load_elements(uint32_t (&bits)[ScanTile<S>::ELEMENT
     }
 }
 
-// The same of b or c: [rows, 4 * S], zeros beyond d_state.
+// The same of b or c, part i of what this thread has of [rows, 4 * S]; zero beyond d_state.
+template <int S> DEVICE uint32_t load_parameter(int i, const void* data, int64_t stride, int64_t row, int rows,
+                                                const ScanBlock& block, const ScanArgs& args) {
+    const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
+    const int r = at / (S * SCAN_LANES), n = at % (S * SCAN_LANES);
+    if (r >= rows || n >= static_cast<int>(args.d_state)) return 0;
+    return load_bits(data, (row + r) * stride + block.group + n, args.type);
+}
+
 template <int S> DEVICE void load_parameters(uint32_t (&bits)[ScanTile<S>::PARAMETERS], const void* data, int64_t stride,
                                              int64_t row, int rows, const ScanBlock& block, const ScanArgs& args) {
 #pragma unroll
     for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) {
-        const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
-        const int r = at / (S * SCAN_LANES), n = at % (S * SCAN_LANES);
-        bits[i] = 0;
-        if (r < rows && n < args.d_state) bits[i] = load_bits(data, (row + r) * stride + block.group + n, args.type);
+        bits[i] = load_parameter<S>(i, data, stride, row, rows, block, args);
     }
+}
+
+// To shared memory, widened.
+template <int S> DEVICE void store_parameter(float* shared, int i, uint32_t bits, uint32_t type) {
+    const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
+    shared[at / (S * SCAN_LANES) * (S * SCAN_LANES) + state_at(at % (S * SCAN_LANES))] = widen(bits, type);
 }
 
 template <int S> DEVICE void store_parameters(float* shared, const uint32_t (&bits)[ScanTile<S>::PARAMETERS],
                                               uint32_t type) {
 #pragma unroll
+    for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) store_parameter<S>(shared, i, bits[i], type);
+}
+
+// All of it at once, without registers in between.
+template <int S> DEVICE void copy_parameters(float* shared, const void* data, int64_t stride, int64_t row, int rows,
+                                             const ScanBlock& block, const ScanArgs& args) {
+#pragma unroll 4
     for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) {
-        const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
-        shared[at / (S * SCAN_LANES) * (S * SCAN_LANES) + state_at(at % (S * SCAN_LANES))] = widen(bits[i], type);
+        store_parameter<S>(shared, i, load_parameter<S>(i, data, stride, row, rows, block, args), args.type);
     }
 }
 
 // The states of one lane.
 template <int S> struct States {
     float h[S];
-    float a_log2e[S];
+    float a_log2e[S == 4 ? 4 : 1]; // more of them would take too many registers, and lie in shared memory
 };
 
 // One token: the states go a step on, and the lane's sum of y comes out (if OUTPUT). FULL: all states are there.
@@ -114,19 +133,25 @@ template <int S> struct States {
 template <int S, bool OUTPUT, bool FULL, bool INSIDE>
 DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, int channel, int lane, int d_state) {
     const float2 delta_du = shared.delta_du[row * SCAN_CHANNELS + channel];
+    constexpr int A = S == 4 ? 4 : 1;
     float sum = 0.0f;
 #pragma unroll
     for (int i = 0; i < S; i += 4) {
+        if (S == 64 && i % 8 == 0) __syncwarp(); // the compiler loads no further ahead, which would take too many registers
         if (FULL || 4 * i < d_state) {
             const int at = row * (S * SCAN_LANES) + i * 4 + lane * 4;
             const float4 b4 = *reinterpret_cast<const float4*>(shared.b + at);
             float4 c4 = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (OUTPUT) c4 = *reinterpret_cast<const float4*>(shared.c + at);
+            float4 a4;
+            if (S == 4) a4 = make_float4(states.a_log2e[0], states.a_log2e[1 % A], states.a_log2e[2 % A], states.a_log2e[3 % A]);
+            else a4 = shared.a[i / 4 * SCAN_THREADS + static_cast<int>(threadIdx.x)];
+            const float a[4] = {a4.x, a4.y, a4.z, a4.w};
             const float b[4] = {b4.x, b4.y, b4.z, b4.w}, c[4] = {c4.x, c4.y, c4.z, c4.w};
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (FULL || 4 * (i + k) + lane < d_state) {
-                    const float x = __fmul_rn(delta_du.x, states.a_log2e[i + k]);
+                    const float x = __fmul_rn(delta_du.x, a[k]);
                     const float decay = INSIDE ? exp2_inside(x) : exp2_exact(x);
                     states.h[i + k] = __fmaf_rn(decay, states.h[i + k], __fmul_rn(delta_du.y, b[k]));
                     if (OUTPUT) sum = __fmaf_rn(c[k], states.h[i + k], sum);
@@ -201,18 +226,24 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     States<S> states;
     float lowest = 0.0f, highest = 0.0f;
 #pragma unroll
-    for (int i = 0; i < S; i++) {
-        const int n = 4 * i + lane;
-        states.h[i] = 0.0f;
-        states.a_log2e[i] = 0.0f;
-        if (n < d_state && mine) {
-            const int64_t at = n * args.channels + block.first + channel;
-            const float a = __fmul_rn(args.a[at], MK_LOG2_E);
-            states.a_log2e[i] = a;
-            if (a < lowest || a != a) lowest = a; // a NaN stays
-            if (a > highest || a != a) highest = a;
-            if (state_in != nullptr) states.h[i] = state_in[start * d_state * args.channels + at];
+    for (int i = 0; i < S; i += 4) {
+        float a4[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int n = 4 * (i + k) + lane;
+            states.h[i + k] = 0.0f;
+            a4[k] = 0.0f;
+            if (n < d_state && mine) {
+                const int64_t at = n * args.channels + block.first + channel;
+                const float a = __fmul_rn(args.a[at], MK_LOG2_E);
+                a4[k] = a;
+                if (a < lowest || a != a) lowest = a; // a NaN stays
+                if (a > highest || a != a) highest = a;
+                if (state_in != nullptr) states.h[i + k] = state_in[start * d_state * args.channels + at];
+            }
+            if (S == 4) states.a_log2e[k % (S == 4 ? 4 : 1)] = a4[k];
         }
+        if (S != 4) shared.a[i / 4 * SCAN_THREADS + thread] = make_float4(a4[0], a4[1], a4[2], a4[3]);
     }
 #pragma unroll
     for (int distance = 1; distance < SCAN_LANES; distance *= 2) {
@@ -253,14 +284,16 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     float delta_sum = 0.0f;
     for (int64_t row = span.begin; row < span.end; row += Tile::ROWS) {
         const int rows = rows_at(row);
-        if (!AHEAD) load_tile_parameters(row, rows);
-        store_parameters<S>(shared.b, b, args.type);
-        if (OUTPUT) store_parameters<S>(shared.c, c, args.type);
-        uint32_t u_now[Tile::ELEMENTS];
+        if (AHEAD) {
+            store_parameters<S>(shared.b, b, args.type);
+            if (OUTPUT) store_parameters<S>(shared.c, c, args.type);
+        } else {
+            copy_parameters<S>(shared.b, args.b, args.b_stride, row, rows, block, args);
+            if (OUTPUT) copy_parameters<S>(shared.c, args.c, args.c_stride, row, rows, block, args);
+        }
         int outside = 0;
 #pragma unroll
         for (int i = 0; i < Tile::ELEMENTS; i++) {
-            u_now[i] = u[i];
             float value = widen(delta[i], args.type);
             if (args.delta_bias != nullptr) value = __fadd_rn(value, bias);
             if (args.delta_softplus) value = softplus(value);
@@ -268,8 +301,9 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
             const bool inside = low >= -125.0f && low <= 126.0f && high >= -125.0f && high <= 126.0f;
             const int r = thread / SCAN_CHANNELS + i * (SCAN_THREADS / SCAN_CHANNELS);
             if (!inside && r < rows && column_there) outside = 1;
-            shared.delta_du[r * SCAN_CHANNELS + column] =
-                make_float2(value, __fmul_rn(value, widen(u[i], args.type)));
+            const float input = widen(u[i], args.type);
+            shared.delta_du[r * SCAN_CHANNELS + column] = make_float2(value, __fmul_rn(value, input));
+            if (OUTPUT) shared.u[r * SCAN_CHANNELS + column] = input;
         }
         const int any_outside = __syncthreads_or(outside);
         uint32_t z[Tile::ELEMENTS];
@@ -292,7 +326,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
                 const int r = thread / SCAN_CHANNELS + i * (SCAN_THREADS / SCAN_CHANNELS);
                 if (r < rows && column_there) {
                     float y = shared.y[y_at(r, column)];
-                    if (args.d != nullptr) y = __fmaf_rn(widen(u_now[i], args.type), skip, y);
+                    if (args.d != nullptr) y = __fmaf_rn(shared.u[r * SCAN_CHANNELS + column], skip, y);
                     if (args.z != nullptr) y = __fmul_rn(y, silu(widen(z[i], args.type)));
                     store_element(args.output, (row + r) * args.output_stride + column_at, args.type, y);
                 }
@@ -317,6 +351,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
 
 #define SCAN_SHARED(S)                                                                                                 \
     SHARED_ARRAY(float2, delta_du, ScanTile<S>::ROWS * SCAN_CHANNELS);                                                 \
+    SHARED_ARRAY(float4, a, S == 4 ? 1 : S / 4 * SCAN_THREADS);                                                        \
     SHARED_ARRAY(float, b, ScanTile<S>::ROWS * S * SCAN_LANES);                                                        \
     SHARED_ARRAY(float, lowest, SCAN_CHANNELS);                                                                        \
     SHARED_ARRAY(float, highest, SCAN_CHANNELS)
@@ -324,24 +359,25 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
 #define SCAN_EXACT(S, blocks)                                                                                          \
     KERNEL_BOUNDS(mk_scan_exact_##S, ScanArgs, SCAN_THREADS, blocks) {                                                 \
         SCAN_SHARED(S);                                                                                                \
+        SHARED_ARRAY(float, u, ScanTile<S>::ROWS* SCAN_CHANNELS);                                                      \
         SHARED_ARRAY(float, y, ScanTile<S>::ROWS* SCAN_CHANNELS);                                                      \
         SHARED_ARRAY(float, c, ScanTile<S>::ROWS* S* SCAN_LANES);                                                      \
-        scan<S, true>(args, ScanShared{delta_du, y, b, c, lowest, highest});                                           \
+        scan<S, true>(args, ScanShared{delta_du, u, y, b, c, a, lowest, highest});                                           \
     }                                                                                                                  \
     EXPORT_KERNEL(mk_scan_exact_##S, ScanArgs)
 
 #define SCAN_CHUNK(S, blocks)                                                                                          \
     KERNEL_BOUNDS(mk_scan_chunk_##S, ScanArgs, SCAN_THREADS, blocks) {                                                 \
         SCAN_SHARED(S);                                                                                                \
-        scan<S, false>(args, ScanShared{delta_du, nullptr, b, nullptr, lowest, highest});                              \
+        scan<S, false>(args, ScanShared{delta_du, nullptr, nullptr, b, nullptr, a, lowest, highest});                              \
     }                                                                                                                  \
     EXPORT_KERNEL(mk_scan_chunk_##S, ScanArgs)
 
-SCAN_EXACT(4, 8);
-SCAN_EXACT(16, 8);
+SCAN_EXACT(4, 6);
+SCAN_EXACT(16, 6);
 SCAN_EXACT(64, 4);
 SCAN_CHUNK(4, 8);
-SCAN_CHUNK(16, 8);
+SCAN_CHUNK(16, 6);
 SCAN_CHUNK(64, 4);
 
 #define COMBINE_THREADS 128
