@@ -5,6 +5,9 @@ use mamba_kernels::model::{GenerateOptions, Generation, Logits, Mamba, Sampler, 
 use mamba_kernels::{Backend, Batch, Cpu, Slot};
 use std::path::Path;
 
+/// Tokens that all of them have.
+const VOCAB: u32 = 32;
+
 const FOLDERS: [&str; 3] = ["hf_tied_n16_k4", "falcon_n16_k4", "hf_bf16_n16_k4"];
 
 fn load<B: Backend>(backend: B, folder: &str) -> Mamba<B> {
@@ -23,7 +26,7 @@ fn decode<B: Backend>(model: &Mamba<B>, logits: Logits, scratch: &mut Scratch<B>
     let mut out = Vec::new();
     let again = Batch::decode(&[Slot::new(0), Slot::new(1)]).unwrap();
     for (i, slots) in STEPS.iter().enumerate() {
-        let tokens: Vec<u32> = slots.iter().map(|slot| (7 * i as u32 + slot) % 40).collect();
+        let tokens: Vec<u32> = slots.iter().map(|slot| (7 * i as u32 + slot) % VOCAB).collect();
         let slots: Vec<Slot> = slots.iter().map(|&slot| Slot::new(slot)).collect();
         let batch = if *STEPS[i] == [0, 1] { again.clone() } else { Batch::decode(&slots).unwrap() };
         out.extend(model.forward(&tokens, &batch, &mut state, logits, scratch).unwrap());
@@ -84,7 +87,7 @@ fn text<B: Backend>(model: &Mamba<B>, prompt: &[u32], max_tokens: usize) -> Vec<
 fn the_small_models_write_the_text_of_the_cpu() {
     for cuda in backends(|builder| builder) {
         for folder in FOLDERS {
-            let prompt: Vec<u32> = (0..70).map(|i| i * 11 % 40).collect();
+            let prompt: Vec<u32> = (0..70).map(|i| i * 11 % VOCAB).collect();
             let expected = text(&load(Cpu::new(), folder), &prompt, 30);
             assert_eq!(text(&load(cuda.clone(), folder), &prompt, 30), expected, "{folder}");
         }
