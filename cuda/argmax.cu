@@ -8,7 +8,7 @@
 
 #define ARGMAX_THREADS 256
 
-KERNEL_BOUNDS(mk_argmax, ArgmaxArgs, ARGMAX_THREADS, 8) {
+KERNEL_BOUNDS(mk_argmax, ArgmaxArgs, ARGMAX_THREADS, 4) {
     SHARED_ARRAY(float, values, ARGMAX_THREADS / 32);
     SHARED_ARRAY(uint32_t, columns, ARGMAX_THREADS / 32);
     const int64_t row = blockIdx.x;

@@ -243,7 +243,7 @@ template <class T> DEVICE void write_conv_state(const ConvArgs& args) {
     if (conv.state != nullptr) conv.write_state();
 }
 
-KERNEL_BOUNDS(mk_causal_conv1d_state, ConvArgs, CONV_THREADS, 16) {
+KERNEL_BOUNDS(mk_causal_conv1d_state, ConvArgs, CONV_THREADS, 8) {
     if (args.type == MK_F32) write_conv_state<F32>(args);
     else if (args.type == MK_F16) write_conv_state<F16>(args);
     else write_conv_state<BF16>(args);

@@ -5,7 +5,7 @@
 
 #define CONVERT_THREADS 256
 
-KERNEL_BOUNDS(mk_convert, ConvertArgs, CONVERT_THREADS, 8) {
+KERNEL_BOUNDS(mk_convert, ConvertArgs, CONVERT_THREADS, 4) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * CONVERT_THREADS + threadIdx.x) * 4;
     if (i >= args.columns) return;
     for (int64_t row = blockIdx.y; row < args.rows; row += gridDim.y) {

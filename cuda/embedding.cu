@@ -5,7 +5,7 @@
 
 #define EMBEDDING_THREADS 128
 
-KERNEL_BOUNDS(mk_embedding, EmbeddingArgs, EMBEDDING_THREADS, 16) {
+KERNEL_BOUNDS(mk_embedding, EmbeddingArgs, EMBEDDING_THREADS, 8) {
     const int64_t row = blockIdx.x;
     const int64_t i = (static_cast<int64_t>(blockIdx.y) * EMBEDDING_THREADS + threadIdx.x) * 4;
     if (i >= args.d_model) return;

@@ -18,8 +18,11 @@ DEVICE void store_product(const LinearArgs& args, int64_t row, int64_t column, f
     store_element(output, at, args.output_type, sum);
 }
 
-// Where four sums from `column` on lie in shared memory: odd rows permuted, so that threads of two rows use all banks.
-template <int WIDTH> DEVICE int sum_at(int row, int column) { return row * WIDTH + (column ^ (row % 2 * 16)); }
+// Where four sums from `column` on lie in shared memory: permuted by the row, so that threads of up to four rows use all
+// banks.
+template <int WIDTH> DEVICE int sum_at(int row, int column) {
+    return row * WIDTH + (column ^ (row % 2 * 16) ^ (row / 2 % 2 * 8));
+}
 
 // Stores ROWS rows of WIDTH sums, which lie in shared memory: all threads of the block, four neighbouring columns each.
 // Row r goes to token first_token + r.

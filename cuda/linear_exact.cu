@@ -6,7 +6,7 @@
 // 1. A block makes a tile of TILE tokens by TILE outputs, a thread REG x REG of its sums in registers. Tiles choose
 //    which sums are worked on together, never the order within one: k is never split.
 // 2. Inputs and weights pass through shared memory, sixteen k at a time, widened to f32 on the way: each is widened once
-//    per block. Two buffers: while one is used, the next inputs, then the next weights go through registers to the other.
+//    per block. Two buffers: while one is used, the next inputs and weights go through registers to the other.
 // 3. Beyond the last k, inputs are +0.0 and weights are -0.0. Their product is -0.0, which added changes no number and
 //    no zero's sign, so that the inner loop needs no end condition.
 // 4. Rows beyond the last token or output are +0.0 times -0.0 too, and are not stored.
@@ -66,30 +66,24 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
     int left = static_cast<int>(args.in_features) - chunk * 4;
     const int tokens_left = at_most(args.tokens - token, TILE), outputs_left = at_most(args.out_features - output, TILE);
 
-    uint4 parts[PARTS];
-    const auto load_input_parts = [&]() {
-#pragma unroll
-        for (int i = 0; i < PARTS; i++) {
-            const char* const at = input + i * 64 * args.input_stride * input_bytes;
-            parts[i] = load_inputs(at, tokens_left > i * 64 ? left : 0, aligned, args.input_type);
+    // part i, to be stored by store_part: first the inputs, then the weights
+    const auto load_part = [&](int i) {
+        const int row = i % PARTS * 64;
+        if (i < PARTS) {
+            const char* const at = input + row * args.input_stride * input_bytes;
+            return load_inputs(at, tokens_left > row ? left : 0, aligned, args.input_type);
         }
-        input += LINEAR_DEPTH * input_bytes;
+        const char* const at = weight + row * args.weight_stride * weight_bytes;
+        return load_weights(at, outputs_left > row ? left : 0, args.weight_type);
     };
-    const auto load_weight_parts = [&]() {
-#pragma unroll
-        for (int i = 0; i < PARTS; i++) {
-            const char* const at = weight + i * 64 * args.weight_stride * weight_bytes;
-            parts[i] = load_weights(at, outputs_left > i * 64 ? left : 0, args.weight_type);
-        }
+    const auto store_part = [&](float* buffer, int i, uint4 part) {
+        const uint32_t type = i < PARTS ? args.input_type : args.weight_type;
+        *reinterpret_cast<float4*>(buffer + i * 64 * LINEAR_DEPTH + tile_at(place, chunk)) = widen_four(part, type);
+    };
+    const auto next_parts = [&]() {
+        input += LINEAR_DEPTH * input_bytes;
         weight += LINEAR_DEPTH * weight_bytes;
         left -= LINEAR_DEPTH;
-    };
-    const auto store_parts = [&](float* operand, uint32_t type) {
-#pragma unroll
-        for (int i = 0; i < PARTS; i++) {
-            *reinterpret_cast<float4*>(operand + tile_at(place, chunk) + i * 64 * LINEAR_DEPTH) =
-                widen_four(parts[i], type);
-        }
     };
     float sums[REG][REG];
 #pragma unroll
@@ -97,12 +91,21 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
 #pragma unroll
         for (int j = 0; j < REG; j++) sums[i][j] = 0.0f;
     }
-    // eight k of the tile, four at a time
-    const auto multiply = [&](const float* buffer, int first_step) {
 #pragma unroll 1
-        for (int step = first_step; step < first_step + 2; step++) {
-            const float* const x_at = buffer + tile_at(ty, step); // the rows 16 further are permuted alike
-            const float* const w_at = buffer + OPERAND + tile_at(tx, step);
+    for (int i = 0; i < 2 * PARTS; i++) store_part(shared, i, load_part(i));
+    next_parts();
+    int present = 0; // where the buffer in use begins
+    for (int k = static_cast<int>(args.in_features); k > 0; k -= LINEAR_DEPTH) {
+        // one barrier is enough: who stores to a buffer has passed the barrier after its last loads from there
+        __syncthreads();
+        // four k at a time, and meanwhile one part of the next tile each
+#pragma unroll 1
+        for (int step = 0; step < LINEAR_DEPTH / 4; step++) {
+            const bool more = k > LINEAR_DEPTH && step < 2 * PARTS;
+            uint4 part = make_uint4(0, 0, 0, 0);
+            if (more) part = load_part(step);
+            const float* const x_at = shared + present + tile_at(ty, step); // the rows 16 further are permuted alike
+            const float* const w_at = shared + present + OPERAND + tile_at(tx, step);
             float4 x[REG];
 #pragma unroll
             for (int i = 0; i < REG; i++) x[i] = *reinterpret_cast<const float4*>(x_at + i * 16 * LINEAR_DEPTH);
@@ -118,25 +121,9 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
 #pragma unroll
                 for (int i = 0; i < REG; i++) sums[i][j] = __fmaf_rn(x[i].w, w.w, sums[i][j]);
             }
+            if (more) store_part(shared + (present ^ 2 * OPERAND), step, part);
         }
-    };
-    int present = 0; // where the buffer in use begins
-    load_input_parts();
-    store_parts(shared, args.input_type);
-    load_weight_parts();
-    store_parts(shared + OPERAND, args.weight_type);
-    for (int k = static_cast<int>(args.in_features); k > 0; k -= LINEAR_DEPTH) {
-        // one barrier is enough: who stores to a buffer has passed the barrier after its last loads from there
-        __syncthreads();
-        const bool more = k > LINEAR_DEPTH;
-        if (more) load_input_parts();
-        multiply(shared + present, 0);
-        if (more) {
-            store_parts(shared + (present ^ 2 * OPERAND), args.input_type);
-            load_weight_parts();
-        }
-        multiply(shared + present, 2);
-        if (more) store_parts(shared + (present ^ 2 * OPERAND) + OPERAND, args.weight_type);
+        next_parts();
         present ^= 2 * OPERAND;
     }
     // through shared memory, 64 rows at a time, so that rows are stored whole

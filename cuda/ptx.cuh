@@ -70,13 +70,13 @@ DEVICE void load_matrix_x4(uint32_t (&d)[4], const void* shared_row) {
 #endif
 }
 
-// d += a * b: m16n8k16, f32 sums.
-template <class T> DEVICE void matrix_product(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
-
-template <> DEVICE void matrix_product<BF16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+// d += a * b: m16n8k16, f32 sums. The first argument names the type of a and b.
+DEVICE void matrix_product(BF16, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if defined(MAMBA_EXECUTOR)
     executor::mma_m16n8k16_bf16(d, a, b);
-#elif !MK_BEFORE_SM80
+#elif MK_BEFORE_SM80
+    __trap();
+#else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -84,10 +84,12 @@ template <> DEVICE void matrix_product<BF16>(float (&d)[4], const uint32_t (&a)[
 #endif
 }
 
-template <> DEVICE void matrix_product<F16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+DEVICE void matrix_product(F16, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if defined(MAMBA_EXECUTOR)
     executor::mma_m16n8k16_f16(d, a, b);
-#elif !MK_BEFORE_SM80
+#elif MK_BEFORE_SM80
+    __trap();
+#else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])

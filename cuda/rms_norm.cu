@@ -44,7 +44,7 @@ DEVICE float norm_again(const NormArgs& args, int64_t row, int64_t i) {
     return load_element(args.input, row * args.input_stride + i, args.input_type);
 }
 
-KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 12) {
+KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 8) {
     DYNAMIC_SHARED(float, row_r); // [tile]
     SHARED_ARRAY(float, shared_scale, 1);
     const int64_t row = blockIdx.x, channels = args.channels;
