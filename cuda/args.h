@@ -10,7 +10,9 @@
 #ifndef MAMBA_KERNELS_ARGS_H
 #define MAMBA_KERNELS_ARGS_H
 
-#if defined(__CUDACC_RTC__)
+#if defined(MAMBA_EXECUTOR)
+// the executor has included <cstdint>
+#elif defined(__CUDACC_RTC__)
 typedef signed int int32_t;
 typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;
@@ -134,8 +136,9 @@ struct ConvArgs {
 // mk_scan_chunk_S         [spans, columns, 1]                                     64          0
 // mk_scan_combine         [spans, CEIL(channels, 128), min(d_state, 65535)]      128          0
 // mk_scan_exact_S         [spans, columns, 1], with chunked = 1                   64          0
-// The first leaves each chunk's own end state and sum of delta, the second turns the end states into start states and
-// updates the pool, the third makes the outputs.
+// The first leaves the end state of each chunk but a sequence's last, the first from the pool's state and others from
+// zeros, and its sum of delta; the second turns the end states into start states; the third makes the outputs, and the
+// state that the last chunk of a sequence ends in.
 struct ScanArgs {
     const void* u;        // [tokens, channels]
     const void* delta;    // [tokens, channels]
@@ -163,7 +166,7 @@ struct ScanArgs {
     uint32_t n_groups;
     uint32_t delta_softplus;
     uint32_t type;        // of u, delta, b, c, z and output
-    uint32_t chunked;     // 1: the start state of span i is chunk_state[i], and no state is written
+    uint32_t chunked;     // 1: the start state of span i is chunk_state[i]
     uint32_t reserved;    // 0
 }; // 200 bytes
 

@@ -48,6 +48,8 @@ mod rows;
 pub use backend::{Availability, Backend, WeightMatrix, best, list};
 pub use batch::{Batch, Slot};
 pub use cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use element::{DType, Element, Scalar};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};

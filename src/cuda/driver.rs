@@ -27,6 +27,12 @@ pub(crate) trait Driver: Send + Sync + Debug {
     /// One line that names what it runs on.
     fn description(&self) -> String;
 
+    /// How many multiprocessors share the blocks of a launch: which tile of a product is best depends on it.
+    fn multiprocessors(&self) -> u32;
+
+    /// Whether there are tensor cores that take f16 and bf16, and asynchronous copies: compute capability 8.0.
+    fn has_tensor_cores(&self) -> bool;
+
     /// The address of new memory of at least one byte, a multiple of 256.
     ///
     /// # Errors

@@ -13,10 +13,13 @@ mod closeness;
 mod draw;
 mod elementary;
 mod embedding;
+#[cfg(feature = "cuda")]
+mod fast;
 mod golden;
 mod in_proj;
 mod instances;
 mod linear;
+mod modes;
 mod properties;
 mod refusals;
 mod rms_norm;
@@ -24,7 +27,9 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
-use instances::{cpu, reference};
+use instances::{cpu, cpu_inexact, reference};
+#[cfg(feature = "cuda")]
+use instances::{cuda, cuda_fast};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -124,6 +129,33 @@ macro_rules! isa {
                     properties::linear_refuses_weights_of_another_isa,
                     properties::in_proj_refuses_weights_of_another_isa;
             }
+            mod inexact {
+                tests! { cpu_inexact($literal):
+                    linear:
+                        modes::equals_reference<Linear>,
+                        modes::equals_stated_bits<Linear>,
+                        modes::equals_portable_bits<Linear>,
+                        modes::linear_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<Linear>,
+                        properties::any_rows_give_the_same_bits<Linear>;
+                    in_proj:
+                        modes::equals_reference<InProj>,
+                        modes::equals_stated_bits<InProj>,
+                        modes::equals_portable_bits<InProj>,
+                        modes::in_proj_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<InProj>,
+                        properties::any_rows_give_the_same_bits<InProj>;
+                    selective_scan:
+                        modes::equals_reference<SelectiveScan>,
+                        modes::equals_stated_bits<SelectiveScan>,
+                        modes::equals_portable_bits<SelectiveScan>,
+                        modes::a_long_chunk_gives_the_exact_bits,
+                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
+                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
+                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
+                }
+            }
         })+
     };
 }
@@ -133,6 +165,36 @@ isa! {
     neon = "neon";
     avx2 = "avx2";
     avx512 = "avx512";
+}
+
+/// A GPU, where there is one.
+#[cfg(feature = "cuda")]
+mod cuda {
+    exact!(cuda("cuda"));
+}
+
+/// The kernels of the GPU on the CPU.
+#[cfg(feature = "cuda")]
+mod cuda_executor {
+    exact!(cuda("cuda-executor"));
+}
+
+/// The faster forms of these.
+#[cfg(feature = "cuda")]
+mod cuda_fast {
+    tests! { cuda_fast("cuda"):
+        linear: fast::linear_is_within_its_bound;
+        in_proj: fast::in_proj_is_within_its_bound;
+        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
+    }
+}
+#[cfg(feature = "cuda")]
+mod cuda_executor_fast {
+    tests! { cuda_fast("cuda-executor"):
+        linear: fast::linear_is_within_its_bound;
+        in_proj: fast::in_proj_is_within_its_bound;
+        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
+    }
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.
