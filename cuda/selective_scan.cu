@@ -13,7 +13,8 @@
 // 3. If for all of a tile delta * a * log2 e is between -125 and 126, which is usual, 2^x needs no clamps and one
 //    addition in place of two multiplications: the same bits, as exp2_inside says.
 // 4. With four states per lane, four tokens are combined together, so that each lane ends up with the y of one.
-// States beyond d_state are skipped, tiles may be partial: any length takes the same path.
+// States beyond d_state are skipped, tiles may be partial: any length takes the same path. The states of a chunk need no
+// sum, so that the chunk kernel shares out more than 64 of them to several blocks.
 //
 // The chunked form (inexact) runs chunks of 128 rows of a sequence at the same time:
 //   mk_scan_chunk: the end state of each chunk but the last, the first from the state of the sequence and the others from
@@ -56,19 +57,24 @@ DEVICE int state_at(int n) { return n / 16 * 16 + n % 4 * 4 + n / 4 % 4; }
 // Where y of a channel lies: two rows in four are permuted, so that four rows of eight channels use all banks.
 DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row / 2 % 2 * 8)); }
 
-// The channels of this block.
+// The channels and states of this block.
 struct ScanBlock {
-    int64_t first;  // the first channel
-    int count;      // 1 to 16
-    int64_t group;  // of b and c: where its states begin in a row
-    __device__ __forceinline__ explicit ScanBlock(const ScanArgs& args) {
+    int64_t first;       // the first channel
+    int count;           // 1 to 16
+    int64_t first_state; // 0, but in the chunk kernel for blocks with a further 4 * S states
+    int states;          // 1 to 4 * S
+    int64_t parameters;  // of b and c: where the states begin in a row
+    __device__ __forceinline__ ScanBlock(const ScanArgs& args, int64_t first_state, int most_states)
+        : first_state(first_state) {
         const int64_t in_group = args.channels / args.n_groups;
         const int64_t per_group = (in_group + SCAN_CHANNELS - 1) / SCAN_CHANNELS;
         const int64_t index = blockIdx.y % per_group, owner = blockIdx.y / per_group;
         first = owner * in_group + index * SCAN_CHANNELS;
         const int64_t left = in_group - index * SCAN_CHANNELS;
         count = left < SCAN_CHANNELS ? static_cast<int>(left) : SCAN_CHANNELS;
-        group = owner * args.d_state;
+        const int64_t states_left = args.d_state - first_state;
+        states = states_left < most_states ? static_cast<int>(states_left) : most_states;
+        parameters = owner * args.d_state + first_state;
     }
 };
 
@@ -89,8 +95,8 @@ template <int S> DEVICE uint32_t load_parameter(int i, const void* data, int64_t
                                                 const ScanBlock& block, const ScanArgs& args) {
     const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
     const int r = at / (S * SCAN_LANES), n = at % (S * SCAN_LANES);
-    if (r >= rows || n >= static_cast<int>(args.d_state)) return 0;
-    return load_bits(data, (row + r) * stride + block.group + n, args.type);
+    if (r >= rows || n >= block.states) return 0;
+    return load_bits(data, (row + r) * stride + block.parameters + n, args.type);
 }
 
 template <int S> DEVICE void load_parameters(uint32_t (&bits)[ScanTile<S>::PARAMETERS], const void* data, int64_t stride,
@@ -137,7 +143,6 @@ DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, in
     float sum = 0.0f;
 #pragma unroll
     for (int i = 0; i < S; i += 4) {
-        if (S == 64 && i % 8 == 0) __syncwarp(); // the compiler loads no further ahead, which would take too many registers
         if (FULL || 4 * i < d_state) {
             const int at = row * (S * SCAN_LANES) + i * 4 + lane * 4;
             const float4 b4 = *reinterpret_cast<const float4*>(shared.b + at);
@@ -166,8 +171,16 @@ DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, in
 template <int S, bool OUTPUT, bool FULL, bool INSIDE>
 DEVICE void scan_tile(States<S>& states, float& delta_sum, const ScanShared& shared, int rows, int channel, int lane,
                       int d_state) {
+    if (!OUTPUT) {
+#pragma unroll 1
+        for (int row = 0; row < rows; row++) {
+            scan_token<S, OUTPUT, FULL, INSIDE>(states, shared, row, channel, lane, d_state);
+            delta_sum = __fadd_rn(delta_sum, shared.delta_du[row * SCAN_CHANNELS + channel].x);
+        }
+        return;
+    }
     int row = 0;
-    if (S == 4 && OUTPUT) {
+    if (S == 4) {
 #pragma unroll 1
         for (; row + 4 <= rows; row += 4) {
             float s[4];
@@ -186,13 +199,9 @@ DEVICE void scan_tile(States<S>& states, float& delta_sum, const ScanShared& sha
 #pragma unroll 1
     for (; row < rows; row++) {
         const float sum = scan_token<S, OUTPUT, FULL, INSIDE>(states, shared, row, channel, lane, d_state);
-        if (OUTPUT) {
-            const float half = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 1));
-            const float y = __fadd_rn(half, __shfl_xor_sync(0xffffffffu, half, 2));
-            if (lane == 0) shared.y[y_at(row, channel)] = y;
-        } else {
-            delta_sum = __fadd_rn(delta_sum, shared.delta_du[row * SCAN_CHANNELS + channel].x);
-        }
+        const float half = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 1));
+        const float y = __fadd_rn(half, __shfl_xor_sync(0xffffffffu, half, 2));
+        if (lane == 0) shared.y[y_at(row, channel)] = y;
     }
 }
 
@@ -209,13 +218,13 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     using Tile = ScanTile<S>;
     constexpr bool AHEAD = S == 4; // b and c of the next tile are loaded ahead: more states leave no registers for it
     const Span span = args.spans[blockIdx.x];
-    const ScanBlock block(args);
+    const ScanBlock block(args, OUTPUT ? 0 : static_cast<int64_t>(blockIdx.z) * (S * SCAN_LANES), S * SCAN_LANES);
     if (span.slot == MK_PADDING) {
         if (OUTPUT) scan_padding(args, span, block);
         return;
     }
     if (!OUTPUT && span.end == span.sequence_end) return; // no chunk starts from the end of the last
-    const int d_state = static_cast<int>(args.d_state);
+    const int d_state = block.states;
     const int thread = static_cast<int>(threadIdx.x), lane = thread % SCAN_LANES, channel = thread / SCAN_LANES;
     const bool mine = channel < block.count;
 
@@ -227,6 +236,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     float lowest = 0.0f, highest = 0.0f;
 #pragma unroll
     for (int i = 0; i < S; i += 4) {
+        if (S == 64 && i % 8 == 0) __syncthreads(); // else the compiler loads all at once, into too many registers
         float a4[4];
 #pragma unroll
         for (int k = 0; k < 4; k++) {
@@ -234,12 +244,12 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
             states.h[i + k] = 0.0f;
             a4[k] = 0.0f;
             if (n < d_state && mine) {
-                const int64_t at = n * args.channels + block.first + channel;
+                const int64_t at = (block.first_state + n) * args.channels + block.first + channel;
                 const float a = __fmul_rn(args.a[at], MK_LOG2_E);
                 a4[k] = a;
                 if (a < lowest || a != a) lowest = a; // a NaN stays
                 if (a > highest || a != a) highest = a;
-                if (state_in != nullptr) states.h[i + k] = state_in[start * d_state * args.channels + at];
+                if (state_in != nullptr) states.h[i + k] = state_in[start * args.d_state * args.channels + at];
             }
             if (S == 4) states.a_log2e[k % (S == 4 ? 4 : 1)] = a4[k];
         }
@@ -314,7 +324,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
         }
         if (any_outside) {
             scan_tile<S, OUTPUT, false, false>(states, delta_sum, shared, rows, channel, lane, d_state);
-        } else if (d_state == S * SCAN_LANES) {
+        } else if (S != 64 && d_state == S * SCAN_LANES) {
             scan_tile<S, OUTPUT, true, true>(states, delta_sum, shared, rows, channel, lane, d_state);
         } else {
             scan_tile<S, OUTPUT, false, true>(states, delta_sum, shared, rows, channel, lane, d_state);
@@ -342,11 +352,11 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
         for (int i = 0; i < S; i++) {
             const int n = 4 * i + lane;
             if (n < d_state) {
-                state_out[(end * d_state + n) * args.channels + block.first + channel] = states.h[i];
+                state_out[(end * args.d_state + block.first_state + n) * args.channels + block.first + channel] = states.h[i];
             }
         }
     }
-    if (!OUTPUT && mine && lane == 0) args.chunk_delta[blockIdx.x * args.channels + block.first + channel] = delta_sum;
+    if (!OUTPUT && mine && lane == 0 && blockIdx.z == 0) args.chunk_delta[blockIdx.x * args.channels + block.first + channel] = delta_sum;
 }
 
 #define SCAN_SHARED(S)                                                                                                 \
@@ -378,7 +388,6 @@ SCAN_EXACT(16, 6);
 SCAN_EXACT(64, 4);
 SCAN_CHUNK(4, 8);
 SCAN_CHUNK(16, 6);
-SCAN_CHUNK(64, 4);
 
 #define COMBINE_THREADS 128
 #define COMBINE_AHEAD 8 // chunks that are loaded together

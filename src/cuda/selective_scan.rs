@@ -68,10 +68,10 @@ pub(super) fn selective_scan<T: Element>(
         return Ok(());
     }
     let y = extent(OP, "u", n_groups * (channels / n_groups).div_ceil(CHANNELS), MOST_Y)?;
-    let [exact, chunk] = match d_state {
-        0..=16 => ["mk_scan_exact_4", "mk_scan_chunk_4"],
-        17..=64 => ["mk_scan_exact_16", "mk_scan_chunk_16"],
-        _ => ["mk_scan_exact_64", "mk_scan_chunk_64"],
+    let (exact, chunk, chunk_states) = match d_state {
+        0..=16 => ("mk_scan_exact_4", "mk_scan_chunk_4", 16),
+        17..=64 => ("mk_scan_exact_16", "mk_scan_chunk_16", 64),
+        _ => ("mk_scan_exact_64", "mk_scan_chunk_16", 64),
     };
     let launch = |kernel, grid, threads, args: &ScanArgs, workspace: &mut Workspace| {
         let (block, args) = ([threads, 1, 1], bytemuck::bytes_of(args));
@@ -95,7 +95,7 @@ pub(super) fn selective_scan<T: Element>(
     (scan.spans, scan.span_count) = (chunks.address, size(chunks.count));
     (scan.chunk_state, scan.chunk_delta) = (scratch, scratch + (states * size_of::<f32>()) as u64);
     let combine = [x, extent(OP, "u", channels.div_ceil(COMBINE_THREADS), MOST_Y)?, d_state as u32];
-    launch(chunk, [x, y, 1], THREADS, &scan, workspace)?;
+    launch(chunk, [x, y, d_state.div_ceil(chunk_states) as u32], THREADS, &scan, workspace)?;
     launch("mk_scan_combine", combine, COMBINE_THREADS as u32, &scan, workspace)?;
     scan.chunked = 1;
     launch(exact, [x, y, 1], THREADS, &scan, workspace)
