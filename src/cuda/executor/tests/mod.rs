@@ -2,7 +2,15 @@
 //!
 //! The kernels are in `cuda/executor/test_kernels`. Each check has one that is wrong on purpose and a right one.
 
+mod async_copies;
 mod barriers;
+mod bounds;
+mod counters;
+mod host_calls;
+mod matrices;
+mod races;
+mod shuffles;
+mod unwritten;
 
 use super::{Check, Executor, LaunchCounters};
 use crate::cuda::driver::{Driver, Launch};
