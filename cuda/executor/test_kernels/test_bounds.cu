@@ -10,10 +10,7 @@ EXPORT_KERNEL(test_global_right, TestArgs);
 // One element too many.
 KERNEL(test_global_read_past_end, TestArgs) {
     const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i <= args.count) {
-        const float value = args.input[i];
-        if (i < args.count) args.output[i] = value;
-    }
+    if (i < args.count) args.output[i] = args.input[i + 1];
 }
 EXPORT_KERNEL(test_global_read_past_end, TestArgs);
 

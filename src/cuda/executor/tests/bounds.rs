@@ -13,13 +13,13 @@ fn global_accesses_within_bounds() {
 
 #[test]
 fn a_global_read_past_the_end() {
-    let words = ["block (1,0,0), thread (36,0,0)", "out of bounds: read of 4 bytes at byte 400", "400 bytes"];
+    let words = ["block (1,0,0), thread (35,0,0)", "out of bounds: read of 4 bytes at byte 400", "400 bytes"];
     expect_report("test_global_read_past_end", grid(2, 64), &numbers(100), 100, &words);
 }
 
 #[test]
 fn a_global_write_past_the_end() {
-    let words = ["out of bounds: write of 4 bytes at byte 400", "test_bounds.cu:23"];
+    let words = ["out of bounds: write of 4 bytes at byte 400", "test_bounds.cu:19"];
     expect_report("test_global_write_past_end", grid(2, 64), &numbers(100), 100, &words);
 }
 

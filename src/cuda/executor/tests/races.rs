@@ -40,7 +40,7 @@ fn lanes_that_only_shuffle() {
 
 #[test]
 fn warps_that_meet_at_syncwarp_only() {
-    let words = ["race on shared memory", "after a write by thread (0,0,0)"];
+    let words = ["race on shared memory", "after a write by thread"];
     expect_report("test_race_between_warps", block(64), &numbers(64), 64, &words);
 }
 
