@@ -25,8 +25,8 @@
 // Chunks are cut from the start of a sequence, so a result does not depend on what else is in the batch, and one of a
 // single chunk is exact. The bits are those of the CPU's scan in chunks of 128 tokens.
 //
-// Occupancy, 64 threads: S 4: at most 128 registers, 16 warps per multiprocessor; S 16: the same; S 64: at most 224
-// registers, 8 warps.
+// Occupancy, 64 threads, blocks per multiprocessor: exact 6, 6 and 4 for S of 4, 16 and 64; chunk 8 and 6; 8 of 128
+// threads combine. Where a lane has more than four states, a * log2 e lies in shared memory, to save registers.
 #include "math.cuh"
 
 #define SCAN_THREADS 64
@@ -55,7 +55,7 @@ struct ScanShared {
 DEVICE int state_at(int n) { return n / 16 * 16 + n % 4 * 4 + n / 4 % 4; }
 
 // Where y of a channel lies: two rows in four are permuted, so that four rows of eight channels use all banks.
-DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row / 2 % 2 * 8)); }
+DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row & 2) << 2); }
 
 // The channels and states of this block.
 struct ScanBlock {
@@ -172,7 +172,8 @@ template <int S, bool OUTPUT, bool FULL, bool INSIDE>
 DEVICE void scan_tile(States<S>& states, float& delta_sum, const ScanShared& shared, int rows, int channel, int lane,
                       int d_state) {
     if (!OUTPUT) {
-#pragma unroll 1
+        constexpr int TOGETHER = S == 4 ? 4 : 1;
+#pragma unroll TOGETHER
         for (int row = 0; row < rows; row++) {
             scan_token<S, OUTPUT, FULL, INSIDE>(states, shared, row, channel, lane, d_state);
             delta_sum = __fadd_rn(delta_sum, shared.delta_du[row * SCAN_CHANNELS + channel].x);
