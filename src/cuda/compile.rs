@@ -5,6 +5,7 @@ use std::ffi::{CString, c_char, c_int};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The environment variable that names the only compiler to use.
 pub(super) const VARIABLE: &str = "MAMBA_KERNELS_CUDA_COMPILER";
@@ -108,9 +109,15 @@ fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    let part = file.with_extension(format!("{}.part", std::process::id()));
+    let part = file.with_extension(format!("{}.part", unique()));
     std::fs::write(&part, image)?;
     std::fs::rename(&part, file)
+}
+
+/// A part of a file name that no other call has, in this process or in another that runs now.
+fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn nvrtc_version() -> Result<String, String> {
@@ -197,7 +204,7 @@ fn nvcc_version() -> Result<String, String> {
 }
 
 fn compile_with_nvcc(architecture: &str) -> Result<Vec<u8>, String> {
-    let dir = std::env::temp_dir().join(format!("mamba-kernels-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("mamba-kernels-{}", unique()));
     let image = compile_in(&dir, architecture);
     // what is left behind in a folder for temporary files does no harm
     let _ = std::fs::remove_dir_all(&dir);
