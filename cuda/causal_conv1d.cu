@@ -14,7 +14,7 @@
 // 6. The state of a sequence of one span is written at its end. That of a longer one is written by a second kernel,
 //    since another block may still read the old state.
 //
-// Occupancy: 128 threads, at most 128 registers: 4 blocks, 16 warps per multiprocessor.
+// Occupancy: 128 threads, at most 128 registers: 4 blocks per multiprocessor.
 #include "math.cuh"
 
 #define CONV_THREADS 128
@@ -303,7 +303,7 @@ template <class T> DEVICE void write_conv_state(const ConvArgs& args) {
     if (conv.state != nullptr) conv.write_state();
 }
 
-KERNEL_BOUNDS(mk_causal_conv1d_state, ConvArgs, CONV_THREADS, 8) {
+KERNEL_BOUNDS(mk_causal_conv1d_state, ConvArgs, CONV_THREADS, 4) {
     if (args.type == MK_F32) write_conv_state<F32>(args);
     else if (args.type == MK_F16) write_conv_state<F16>(args);
     else write_conv_state<BF16>(args);

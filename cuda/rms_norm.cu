@@ -9,7 +9,7 @@
 // 2. Sixteen threads make the sixteen sums from there. Many blocks per multiprocessor hide their chains.
 // 3. The row is read once from global memory, but where it is longer than the tile: then r is read again.
 //
-// Occupancy: 128 threads, at most 40 registers, 4 bytes of shared memory per channel: 12 blocks per multiprocessor.
+// Occupancy: 128 threads and 4 bytes of shared memory per channel: at least 8 blocks per multiprocessor.
 #include "math.cuh"
 
 #define NORM_THREADS 128
