@@ -3,7 +3,7 @@
 // A block has one row. Each thread goes through its columns in ascending order and keeps the first of its largest; the
 // smaller column wins where two threads have the same value. The order of the comparisons changes no result.
 //
-// Occupancy: 256 threads, at most 32 registers: full.
+// Occupancy: 256 threads: at least 4 blocks per multiprocessor.
 #include "common.cuh"
 
 #define ARGMAX_THREADS 256

@@ -134,7 +134,7 @@ struct ConvArgs {
 // Chunked (inexact), R = min(S, 16): spans are cut at MK_CHUNK_CUT. Three launches with the same ScanArgs but for `chunked`, with the
 // scratch arrays chunk_state [spans, d_state, channels] and chunk_delta [spans, channels], f32:
 // mk_scan_chunk_R         [spans, columns, CEIL(d_state, 4 * R)]                  64          0
-// mk_scan_combine         [spans, CEIL(channels, 128), min(d_state, 65535)]      128          0
+// mk_scan_combine         [spans, CEIL(channels, 128), d_state]                   128          0
 // mk_scan_exact_S         [spans, columns, 1], with chunked = 1                   64          0
 // The first leaves the end state of each chunk but a sequence's last, the first from the pool's state and others from
 // zeros, and its sum of delta; the second turns the end states into start states; the third makes the outputs, and the

@@ -1,6 +1,6 @@
 // A matrix in another storage type, rounded to nearest even: inputs of the tensor-core product.
 //
-// Occupancy: 256 threads, at most 32 registers: full.
+// Occupancy: 256 threads: at least 4 blocks per multiprocessor.
 #include "common.cuh"
 
 #define CONVERT_THREADS 256

@@ -1,6 +1,6 @@
 // Rows of a weight matrix by token: output[t] = weight[tokens[t]], widened exactly, rounded if the output is narrower.
 //
-// Occupancy: 128 threads, at most 32 registers: full.
+// Occupancy: 128 threads: at least 8 blocks per multiprocessor.
 #include "common.cuh"
 
 #define EMBEDDING_THREADS 128

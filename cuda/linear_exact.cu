@@ -15,8 +15,8 @@
 // eight threads that store two rows, or load one chunk of eight rows, touch all 32 banks. Weight rows are placed such
 // that a thread's sums are four neighbouring columns, stored at once.
 //
-// Occupancy: 256 threads. TILE 128: at most 128 registers, 32 KiB: 2 blocks, 16 warps per multiprocessor. TILE 64: at
-// most 80 registers, 16 KiB: 3 blocks, 24 warps.
+// Occupancy: 256 threads. TILE 128: at most 128 registers, 32 KiB: 2 blocks per multiprocessor. TILE 64: at most 80
+// registers, 16 KiB: 3 blocks.
 #include "epilogue.cuh"
 
 #define LINEAR_THREADS 256

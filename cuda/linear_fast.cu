@@ -10,7 +10,7 @@
 // Needs sm_80. Products are exact. How the hardware rounds a sum is not documented; each of k additions loses at most
 // 2^-22 of the largest partial sum, so |error| <= k 2^-22 sum of |input * weight|, beside the rounding of mk_convert.
 //
-// Occupancy: 256 threads, at most 128 registers, 48 KiB of shared memory: 2 blocks, 16 warps per multiprocessor.
+// Occupancy: 256 threads, at most 128 registers, 48 KiB of shared memory: 2 blocks per multiprocessor.
 #include "epilogue.cuh"
 #include "ptx.cuh"
 

@@ -11,7 +11,7 @@
 //    read 16 bytes of as many rows touch all banks.
 // 3. Inputs that are not at multiples of 16 bytes are copied element by element instead.
 //
-// Occupancy: 128 threads, at most 80 registers, 35.4 KiB of shared memory: 6 blocks per multiprocessor.
+// Occupancy: 128 threads, 33.5 KiB of shared memory: at least 4 blocks per multiprocessor.
 #include "epilogue.cuh"
 #include "ptx.cuh"
 
@@ -150,7 +150,7 @@ template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights,
 }
 
 #define LINEAR_FEW(name, W)                                                                                            \
-    KERNEL_BOUNDS(name, LinearArgs, FEW_THREADS, 6) {                                                                  \
+    KERNEL_BOUNDS(name, LinearArgs, FEW_THREADS, 4) {                                                                  \
         SHARED_ARRAY(char, weights, FEW_STAGES* FEW_OUTPUTS* FEW_PITCH);                                               \
         SHARED_ARRAY(char, inputs, FEW_STAGES* FEW_TOKENS* FEW_INPUT_PITCH);                                           \
         linear_few<W>(args, weights, inputs);                                                                          \

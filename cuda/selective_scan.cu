@@ -25,8 +25,8 @@
 // Chunks are cut from the start of a sequence, so a result does not depend on what else is in the batch, and one of a
 // single chunk is exact. The bits are those of the CPU's scan in chunks of 128 tokens.
 //
-// Occupancy, 64 threads: S 4: at most 128 registers, 16 warps per multiprocessor; S 16: the same; S 64: at most 224
-// registers, 8 warps.
+// Occupancy, 64 threads, blocks per multiprocessor: exact 8, 6 and 4 for S of 4, 16 and 64; chunk 8 and 6; 8 of 128
+// threads combine. Where a lane has more than four states, a * log2 e lies in shared memory, to save registers.
 #include "math.cuh"
 
 #define SCAN_THREADS 64
@@ -36,8 +36,8 @@
 // Rows of a tile.
 template <int S> struct ScanTile {
     static constexpr int ROWS = S == 4 ? 32 : S == 16 ? 16 : 8;
-    static constexpr int ELEMENTS = ROWS * SCAN_CHANNELS / SCAN_THREADS; // of [rows, channels] per thread
-    static constexpr int PARAMETERS = ROWS * S * SCAN_LANES / SCAN_THREADS; // of b, and of c, per thread
+    static constexpr int STEP = SCAN_THREADS / SCAN_CHANNELS; // a thread has every STEP-th row of [rows, channels]
+    static constexpr int COUNT = ROWS / STEP;
 };
 
 struct ScanShared {
@@ -55,7 +55,7 @@ struct ScanShared {
 DEVICE int state_at(int n) { return n / 16 * 16 + n % 4 * 4 + n / 4 % 4; }
 
 // Where y of a channel lies: two rows in four are permuted, so that four rows of eight channels use all banks.
-DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row / 2 % 2 * 8)); }
+DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row & 2) << 2); }
 
 // The channels and states of this block.
 struct ScanBlock {
@@ -78,55 +78,92 @@ struct ScanBlock {
     }
 };
 
-// Elements of a tile [rows, channels] as they are stored; zeros beyond its end.
-template <int S> DEVICE void load_elements(uint32_t (&bits)[ScanTile<S>::ELEMENTS], const void* data, int64_t stride,
-                                           int64_t row, int rows, const ScanBlock& block, uint32_t type) {
-    const int channel = static_cast<int>(threadIdx.x) % SCAN_CHANNELS;
+// A thread loads a column of a tile: COUNT elements, `step` apart, the first `there` of them; zeros for the others. They
+// are as they are stored, so that nothing waits for them yet. The type is looked at once.
+template <int COUNT> DEVICE void load_column(uint32_t (&bits)[COUNT], const void* data, int64_t at, int64_t step,
+                                             int there, uint32_t type) {
+    if (type == MK_F32) {
+        const uint32_t* source = static_cast<const uint32_t*>(data) + at;
 #pragma unroll
-    for (int i = 0; i < ScanTile<S>::ELEMENTS; i++) {
-        const int r = static_cast<int>(threadIdx.x) / SCAN_CHANNELS + i * (SCAN_THREADS / SCAN_CHANNELS);
-        bits[i] = 0;
-        if (r < rows && channel < block.count) bits[i] = load_bits(data, (row + r) * stride + block.first + channel, type);
+        for (int i = 0; i < COUNT; i++, source += step) {
+            bits[i] = 0;
+            if (i < there) bits[i] = *source;
+        }
+    } else {
+        const uint16_t* source = static_cast<const uint16_t*>(data) + at;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++, source += step) {
+            bits[i] = 0;
+            if (i < there) bits[i] = *source;
+        }
     }
 }
 
-// The same of b or c, part i of what this thread has of [rows, 4 * S]; zero beyond d_state.
-template <int S> DEVICE uint32_t load_parameter(int i, const void* data, int64_t stride, int64_t row, int rows,
-                                                const ScanBlock& block, const ScanArgs& args) {
-    const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
-    const int r = at / (S * SCAN_LANES), n = at % (S * SCAN_LANES);
-    if (r >= rows || n >= block.states) return 0;
-    return load_bits(data, (row + r) * stride + block.parameters + n, args.type);
-}
-
-template <int S> DEVICE void load_parameters(uint32_t (&bits)[ScanTile<S>::PARAMETERS], const void* data, int64_t stride,
-                                             int64_t row, int rows, const ScanBlock& block, const ScanArgs& args) {
+// To the bits of an f32.
+template <int COUNT> DEVICE void widen_column(uint32_t (&bits)[COUNT], uint32_t type) {
+    if (type == MK_BF16) {
 #pragma unroll
-    for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) {
-        bits[i] = load_parameter<S>(i, data, stride, row, rows, block, args);
+        for (int i = 0; i < COUNT; i++) bits[i] <<= 16;
+    } else if (type == MK_F16) {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) bits[i] = __float_as_uint(f16_to_f32(static_cast<uint16_t>(bits[i])));
     }
 }
 
-// To shared memory, widened.
-template <int S> DEVICE void store_parameter(float* shared, int i, uint32_t bits, uint32_t type) {
-    const int at = static_cast<int>(threadIdx.x) + i * SCAN_THREADS;
-    shared[at / (S * SCAN_LANES) * (S * SCAN_LANES) + state_at(at % (S * SCAN_LANES))] = widen(bits, type);
-}
-
-template <int S> DEVICE void store_parameters(float* shared, const uint32_t (&bits)[ScanTile<S>::PARAMETERS],
-                                              uint32_t type) {
+template <int COUNT> DEVICE void store_column(void* data, int64_t at, int64_t step, int there,
+                                              const float (&value)[COUNT], uint32_t type) {
+    if (type == MK_F32) {
+        float* target = static_cast<float*>(data) + at;
 #pragma unroll
-    for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) store_parameter<S>(shared, i, bits[i], type);
-}
-
-// All of it at once, without registers in between.
-template <int S> DEVICE void copy_parameters(float* shared, const void* data, int64_t stride, int64_t row, int rows,
-                                             const ScanBlock& block, const ScanArgs& args) {
-#pragma unroll 4
-    for (int i = 0; i < ScanTile<S>::PARAMETERS; i++) {
-        store_parameter<S>(shared, i, load_parameter<S>(i, data, stride, row, rows, block, args), args.type);
+        for (int i = 0; i < COUNT; i++, target += step) {
+            if (i < there) *target = value[i];
+        }
+    } else {
+        uint16_t* target = static_cast<uint16_t*>(data) + at;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++, target += step) {
+            if (i < there) *target = narrow_half(value[i], type);
+        }
     }
 }
+
+// b or c of a tile: [ROWS, 4 * S]. A thread has PARTS columns of it, and every STEP-th row.
+template <int S> struct Parameters {
+    static constexpr int COLUMNS = S * SCAN_LANES;
+    static constexpr int PARTS = COLUMNS > SCAN_THREADS ? COLUMNS / SCAN_THREADS : 1;
+    static constexpr int STEP = COLUMNS < SCAN_THREADS ? SCAN_THREADS / COLUMNS : 1;
+    static constexpr int COUNT = ScanTile<S>::ROWS / STEP;
+    uint32_t bits[COUNT];
+
+    static __device__ __forceinline__ int column(int part) {
+        return static_cast<int>(threadIdx.x) % COLUMNS + part * SCAN_THREADS;
+    }
+    static __device__ __forceinline__ int first_row() { return static_cast<int>(threadIdx.x) / COLUMNS; }
+
+    __device__ __forceinline__ void load(int part, const void* data, int64_t stride, int64_t row, int rows,
+                                         const ScanBlock& block, uint32_t type) {
+        const int n = column(part), r = first_row();
+        const int there = n < block.states ? (rows - r + STEP - 1) / STEP : 0;
+        load_column(bits, data, (row + r) * stride + block.parameters + n, STEP * stride, there, type);
+    }
+
+    __device__ __forceinline__ void store(int part, float* shared, uint32_t type) {
+        widen_column(bits, type);
+        float* const target = shared + first_row() * COLUMNS + state_at(column(part));
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) target[i * STEP * COLUMNS] = __uint_as_float(bits[i]);
+    }
+
+    // All of it at once.
+    __device__ __forceinline__ void copy(float* shared, const void* data, int64_t stride, int64_t row, int rows,
+                                         const ScanBlock& block, uint32_t type) {
+#pragma unroll 1
+        for (int part = 0; part < PARTS; part++) {
+            load(part, data, stride, row, rows, block, type);
+            store(part, shared, type);
+        }
+    }
+};
 
 // The states of one lane.
 template <int S> struct States {
@@ -172,7 +209,8 @@ template <int S, bool OUTPUT, bool FULL, bool INSIDE>
 DEVICE void scan_tile(States<S>& states, float& delta_sum, const ScanShared& shared, int rows, int channel, int lane,
                       int d_state) {
     if (!OUTPUT) {
-#pragma unroll 1
+        constexpr int TOGETHER = S == 4 ? 4 : 1;
+#pragma unroll TOGETHER
         for (int row = 0; row < rows; row++) {
             scan_token<S, OUTPUT, FULL, INSIDE>(states, shared, row, channel, lane, d_state);
             delta_sum = __fadd_rn(delta_sum, shared.delta_du[row * SCAN_CHANNELS + channel].x);
@@ -276,52 +314,60 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     __syncthreads();
     const float column_lowest = shared.lowest[column], column_highest = shared.highest[column];
 
-    uint32_t u[Tile::ELEMENTS], delta[Tile::ELEMENTS], b[Tile::PARAMETERS], c[Tile::PARAMETERS];
-    const auto load_tile = [&](int64_t row, int rows) {
-        load_elements<S>(u, args.u, args.u_stride, row, rows, block, args.type);
-        load_elements<S>(delta, args.delta, args.delta_stride, row, rows, block, args.type);
+    const int first_row = thread / SCAN_CHANNELS;
+    uint32_t u[Tile::COUNT], delta[Tile::COUNT];
+    Parameters<S> b, c;
+    const auto load_tile = [&](uint32_t(&bits)[Tile::COUNT], const void* data, int64_t stride, int64_t row, int rows) {
+        const int there = column_there ? (rows - first_row + Tile::STEP - 1) / Tile::STEP : 0;
+        load_column(bits, data, (row + first_row) * stride + column_at, Tile::STEP * stride, there, args.type);
     };
-    const auto load_tile_parameters = [&](int64_t row, int rows) {
-        load_parameters<S>(b, args.b, args.b_stride, row, rows, block, args);
-        if (OUTPUT) load_parameters<S>(c, args.c, args.c_stride, row, rows, block, args);
+    const auto load_ahead = [&](int64_t row, int rows) {
+        load_tile(u, args.u, args.u_stride, row, rows);
+        load_tile(delta, args.delta, args.delta_stride, row, rows);
+        if (AHEAD) b.load(0, args.b, args.b_stride, row, rows, block, args.type);
+        if (AHEAD && OUTPUT) c.load(0, args.c, args.c_stride, row, rows, block, args.type);
     };
     const auto rows_at = [&](int64_t row) {
         const int64_t left = span.end - row;
         return left < Tile::ROWS ? static_cast<int>(left) : Tile::ROWS;
     };
-    load_tile(span.begin, rows_at(span.begin));
-    if (AHEAD) load_tile_parameters(span.begin, rows_at(span.begin));
+    load_ahead(span.begin, rows_at(span.begin));
     float delta_sum = 0.0f;
     for (int64_t row = span.begin; row < span.end; row += Tile::ROWS) {
         const int rows = rows_at(row);
         if (AHEAD) {
-            store_parameters<S>(shared.b, b, args.type);
-            if (OUTPUT) store_parameters<S>(shared.c, c, args.type);
+            b.store(0, shared.b, args.type);
+            if (OUTPUT) c.store(0, shared.c, args.type);
         } else {
-            copy_parameters<S>(shared.b, args.b, args.b_stride, row, rows, block, args);
-            if (OUTPUT) copy_parameters<S>(shared.c, args.c, args.c_stride, row, rows, block, args);
+            b.copy(shared.b, args.b, args.b_stride, row, rows, block, args.type);
+            if (OUTPUT) c.copy(shared.c, args.c, args.c_stride, row, rows, block, args.type);
+        }
+        widen_column(u, args.type);
+        widen_column(delta, args.type);
+        if (args.delta_bias != nullptr) {
+#pragma unroll
+            for (int i = 0; i < Tile::COUNT; i++) {
+                delta[i] = __float_as_uint(__fadd_rn(__uint_as_float(delta[i]), bias));
+            }
+        }
+        if (args.delta_softplus) {
+#pragma unroll
+            for (int i = 0; i < Tile::COUNT; i++) delta[i] = __float_as_uint(softplus(__uint_as_float(delta[i])));
         }
         int outside = 0;
 #pragma unroll
-        for (int i = 0; i < Tile::ELEMENTS; i++) {
-            float value = widen(delta[i], args.type);
-            if (args.delta_bias != nullptr) value = __fadd_rn(value, bias);
-            if (args.delta_softplus) value = softplus(value);
+        for (int i = 0; i < Tile::COUNT; i++) {
+            const float value = __uint_as_float(delta[i]), input = __uint_as_float(u[i]);
             const float low = __fmul_rn(value, column_lowest), high = __fmul_rn(value, column_highest);
-            const bool inside = low >= -125.0f && low <= 126.0f && high >= -125.0f && high <= 126.0f;
-            const int r = thread / SCAN_CHANNELS + i * (SCAN_THREADS / SCAN_CHANNELS);
-            if (!inside && r < rows && column_there) outside = 1;
-            const float input = widen(u[i], args.type);
+            const int r = first_row + i * Tile::STEP;
+            if (!(low >= -125.0f && low <= 126.0f && high >= -125.0f && high <= 126.0f)) outside = 1;
             shared.delta_du[r * SCAN_CHANNELS + column] = make_float2(value, __fmul_rn(value, input));
             if (OUTPUT) shared.u[r * SCAN_CHANNELS + column] = input;
         }
         const int any_outside = __syncthreads_or(outside);
-        uint32_t z[Tile::ELEMENTS];
-        if (OUTPUT && args.z != nullptr) load_elements<S>(z, args.z, args.z_stride, row, rows, block, args.type);
-        if (row + Tile::ROWS < span.end) {
-            load_tile(row + Tile::ROWS, rows_at(row + Tile::ROWS));
-            if (AHEAD) load_tile_parameters(row + Tile::ROWS, rows_at(row + Tile::ROWS));
-        }
+        uint32_t z[Tile::COUNT];
+        if (OUTPUT && args.z != nullptr) load_tile(z, args.z, args.z_stride, row, rows);
+        if (row + Tile::ROWS < span.end) load_ahead(row + Tile::ROWS, rows_at(row + Tile::ROWS));
         if (any_outside) {
             scan_tile<S, OUTPUT, false, false>(states, delta_sum, shared, rows, channel, lane, d_state);
         } else if (S != 64 && d_state == S * SCAN_LANES) {
@@ -331,16 +377,22 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
         }
         __syncthreads();
         if (OUTPUT) {
+            float y[Tile::COUNT];
 #pragma unroll
-            for (int i = 0; i < Tile::ELEMENTS; i++) {
-                const int r = thread / SCAN_CHANNELS + i * (SCAN_THREADS / SCAN_CHANNELS);
-                if (r < rows && column_there) {
-                    float y = shared.y[y_at(r, column)];
-                    if (args.d != nullptr) y = __fmaf_rn(shared.u[r * SCAN_CHANNELS + column], skip, y);
-                    if (args.z != nullptr) y = __fmul_rn(y, silu(widen(z[i], args.type)));
-                    store_element(args.output, (row + r) * args.output_stride + column_at, args.type, y);
-                }
+            for (int i = 0; i < Tile::COUNT; i++) {
+                const int r = first_row + i * Tile::STEP;
+                y[i] = 0.0f;
+                if (r < rows) y[i] = shared.y[y_at(r, column)];
+                if (args.d != nullptr) y[i] = __fmaf_rn(shared.u[r * SCAN_CHANNELS + column], skip, y[i]);
             }
+            if (args.z != nullptr) {
+                widen_column(z, args.type);
+#pragma unroll
+                for (int i = 0; i < Tile::COUNT; i++) y[i] = __fmul_rn(y[i], silu(__uint_as_float(z[i])));
+            }
+            const int there = column_there ? (rows - first_row + Tile::STEP - 1) / Tile::STEP : 0;
+            const int64_t at = (row + first_row) * args.output_stride + column_at;
+            store_column(args.output, at, Tile::STEP * args.output_stride, there, y, args.type);
         }
     }
 
@@ -383,7 +435,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     }                                                                                                                  \
     EXPORT_KERNEL(mk_scan_chunk_##S, ScanArgs)
 
-SCAN_EXACT(4, 6);
+SCAN_EXACT(4, 8);
 SCAN_EXACT(16, 6);
 SCAN_EXACT(64, 4);
 SCAN_CHUNK(4, 8);
