@@ -78,7 +78,7 @@ impl<F: Fn(&CpuStorage, &Layout) -> Result<(CpuStorage, Shape)>> CustomOp1 for F
 /// A custom op that reads and writes one tensor of f32 in place.
 struct Update<F> {
     op: &'static str,
-    name: &'static str,
+    argument: &'static str,
     body: RefCell<Option<F>>,
 }
 
@@ -88,9 +88,9 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Update<F> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let range = contiguous(self.op, self.name, layout)?;
+        let range = contiguous(self.op, self.argument, layout)?;
         let CpuStorage::F32(data) = storage else {
-            return Err(Error::argument(self.op, self.name, "f32", "another type").into());
+            return Err(Error::argument(self.op, self.argument, "f32", "another type").into());
         };
         match self.body.take() {
             Some(body) => body(&mut data[range]),
@@ -124,7 +124,7 @@ pub(super) fn update(
         let found = "the storage of a tensor that the op reads";
         return Err(Error::argument(op, name, "storage of its own", found).into());
     }
-    target.inplace_op1(&Update { op, name, body: RefCell::new(Some(body)) })
+    target.inplace_op1(&Update { op, argument: name, body: RefCell::new(Some(body)) })
 }
 
 /// A tensor that is read, with its storage locked.
