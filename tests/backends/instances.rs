@@ -1,6 +1,9 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
 use crate::arrays::Device;
+use crate::linear::Linear;
+use crate::modes::Inexact;
+use crate::selective_scan::SelectiveScan;
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 use std::collections::BTreeSet;
@@ -19,6 +22,15 @@ pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
     };
     let device = |threads| Device::new(Cpu::builder().isa(isa).threads(threads).build().unwrap());
     Some((1..=3).map(device).collect())
+}
+
+/// The same in the inexact modes of its ops.
+pub fn cpu_inexact(name: &str) -> Option<Vec<Device<Cpu>>> {
+    let device = |device: Device<Cpu>| {
+        let cpu = Cpu::builder().isa(device.backend.isa()).threads(device.backend.threads());
+        Device::new(SelectiveScan::choose(Linear::choose(cpu)).build().unwrap())
+    };
+    Some(cpu(name)?.into_iter().map(device).collect())
 }
 
 /// The oracle.

@@ -17,6 +17,7 @@ mod golden;
 mod in_proj;
 mod instances;
 mod linear;
+mod modes;
 mod properties;
 mod refusals;
 mod rms_norm;
@@ -24,7 +25,7 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
-use instances::{cpu, reference};
+use instances::{cpu, cpu_inexact, reference};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -123,6 +124,33 @@ macro_rules! isa {
                 weights:
                     properties::linear_refuses_weights_of_another_isa,
                     properties::in_proj_refuses_weights_of_another_isa;
+            }
+            mod inexact {
+                tests! { cpu_inexact($literal):
+                    linear:
+                        modes::equals_reference<Linear>,
+                        modes::equals_stated_bits<Linear>,
+                        modes::equals_portable_bits<Linear>,
+                        modes::linear_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<Linear>,
+                        properties::any_rows_give_the_same_bits<Linear>;
+                    in_proj:
+                        modes::equals_reference<InProj>,
+                        modes::equals_stated_bits<InProj>,
+                        modes::equals_portable_bits<InProj>,
+                        modes::in_proj_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<InProj>,
+                        properties::any_rows_give_the_same_bits<InProj>;
+                    selective_scan:
+                        modes::equals_reference<SelectiveScan>,
+                        modes::equals_stated_bits<SelectiveScan>,
+                        modes::equals_portable_bits<SelectiveScan>,
+                        modes::a_long_chunk_gives_the_exact_bits,
+                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
+                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
+                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
+                }
             }
         })+
     };
