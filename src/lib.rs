@@ -37,6 +37,8 @@ mod batch;
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod element;
 mod error;
 mod host;
@@ -49,6 +51,8 @@ mod rows;
 pub use backend::{Availability, Backend, WeightMatrix, best, list};
 pub use batch::{Batch, Slot};
 pub use cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use element::{DType, Element, Scalar};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};

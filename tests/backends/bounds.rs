@@ -189,6 +189,25 @@ pub fn linear_bf16_dot(case: &Linear) -> Vec<Approx> {
     })
 }
 
+/// [`linear`] on tensor cores: inputs are rounded to the type of the weight; products are exact; sums are in binary32,
+/// in an unknown order, and may be cut off where others are rounded. So each of the additions, one per product and one
+/// per group of 16, is off by at most 2^-23 of the sum of the products' sizes. There are no bits to state.
+#[cfg(feature = "cuda")]
+pub fn linear_on_tensor_cores(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        let (mut value, mut moved, mut size) = (0.0, 0.0, 0.0);
+        for (&x, &w) in input.iter().zip(weight) {
+            let (rounded, x, w) = (f64::from(stored(x, case.weight.dtype)), f64::from(x), f64::from(w));
+            value += x * w;
+            moved += ((rounded - x) * w).abs();
+            size += (rounded * w).abs();
+        }
+        let additions = input.len() + input.len().div_ceil(16);
+        let error = (moved + additions as f64 * 2f64.powi(-23) * size) * F64;
+        Approx { value, error, binary32: f32::NAN }
+    })
+}
+
 /// `sum` of each row of inputs and of weights; the bias; the epilogue.
 fn linear_by(case: &Linear, sum: impl Fn(&[f32], &[f32]) -> Approx) -> Vec<Approx> {
     let mut out = Vec::new();

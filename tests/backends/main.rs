@@ -13,6 +13,8 @@ mod closeness;
 mod draw;
 mod elementary;
 mod embedding;
+#[cfg(feature = "cuda")]
+mod fast;
 mod golden;
 mod in_proj;
 mod instances;
@@ -26,6 +28,8 @@ mod sequences;
 mod shapes;
 
 use instances::{cpu, cpu_inexact, reference};
+#[cfg(feature = "cuda")]
+use instances::{cuda, cuda_fast};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -161,6 +165,36 @@ isa! {
     neon = "neon";
     avx2 = "avx2";
     avx512 = "avx512";
+}
+
+/// A GPU, where there is one.
+#[cfg(feature = "cuda")]
+mod cuda {
+    exact!(cuda("cuda"));
+}
+
+/// The kernels of the GPU on the CPU.
+#[cfg(feature = "cuda")]
+mod cuda_executor {
+    exact!(cuda("cuda-executor"));
+}
+
+/// The faster forms of these.
+#[cfg(feature = "cuda")]
+mod cuda_fast {
+    tests! { cuda_fast("cuda"):
+        linear: fast::linear_is_within_its_bound;
+        in_proj: fast::in_proj_is_within_its_bound;
+        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
+    }
+}
+#[cfg(feature = "cuda")]
+mod cuda_executor_fast {
+    tests! { cuda_fast("cuda-executor"):
+        linear: fast::linear_is_within_its_bound;
+        in_proj: fast::in_proj_is_within_its_bound;
+        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
+    }
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.

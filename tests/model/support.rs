@@ -15,9 +15,42 @@ macro_rules! for_backends {
         mod cpu {
             $(#[test] fn $test() { super::$test(|| mamba_kernels::Cpu::builder().build().unwrap()); })+
         }
+        #[cfg(feature = "cuda")]
+        mod cuda {
+            $(#[test] fn $test() {
+                if let Some(cuda) = crate::support::cuda("cuda", mamba_kernels::Cuda::builder()) {
+                    super::$test(|| cuda.clone());
+                }
+            })+
+        }
+        #[cfg(feature = "cuda")]
+        mod cuda_executor {
+            $(#[test] fn $test() {
+                let builder = mamba_kernels::Cuda::builder().unchecked_executor();
+                if let Some(cuda) = crate::support::cuda("cuda-executor", builder) {
+                    super::$test(|| cuda.clone());
+                }
+            })+
+        }
     };
 }
 pub(crate) use for_backends;
+
+/// A CUDA backend; or `None` and a line on standard error, or a failure where `MAMBA_KERNELS_REQUIRE` names it.
+#[cfg(feature = "cuda")]
+pub fn cuda(name: &str, builder: mamba_kernels::cuda::CudaBuilder) -> Option<mamba_kernels::Cuda> {
+    use std::io::Write;
+    match builder.build() {
+        Ok(cuda) => Some(cuda),
+        Err(error) => {
+            let required = std::env::var("MAMBA_KERNELS_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|required| required.trim() == name), "{error}");
+            // an unwritable stderr is no reason to fail
+            let _ = writeln!(std::io::stderr(), "SKIPPED: a test of {name}: {error}");
+            None
+        }
+    }
+}
 
 /// Every folder of golden data.
 pub const FOLDERS: [&str; 10] = [

@@ -70,6 +70,8 @@ impl ModelArgs {
         match name {
             "cpu" => task.run(self.cpu()?),
             "reference" => task.run(Reference),
+            #[cfg(feature = "cuda")]
+            "cuda" => task.run(mamba_kernels::Cuda::new()?),
             _ => Err(unavailable(name).into()),
         }
     }
