@@ -73,8 +73,16 @@ impl Executor {
     }
 
     /// The counters of the launches since the last call, in order. Only [`Check::Checked`] counts.
+    #[cfg(test)]
     pub(crate) fn take_counters(&self) -> Vec<LaunchCounters> {
         std::mem::take(&mut self.lock().counters)
+    }
+
+    /// The size of a kernel's argument struct by its compiled source, or -1 where there is no such kernel.
+    #[cfg(test)]
+    pub(crate) fn args_size(kernel: &str) -> i64 {
+        // SAFETY: the name is as long as is said.
+        unsafe { mamba_executor_args_size(kernel.as_ptr().cast(), kernel.len(), 1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Device> {
