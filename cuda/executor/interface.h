@@ -88,8 +88,10 @@ void async_copy(void* shared, const void* global, unsigned bytes, unsigned sourc
 void async_commit();
 void async_wait(unsigned groups_left);
 
-// Tells the checks of an atomic operation at `address`, before it is done.
+// Tells the checks of an atomic operation at `address`, before it is done, and does its load and its store.
 void note_atomic(void* address, unsigned bytes);
+uint64_t load_atomic(const void* address, unsigned bytes);
+void store_atomic(void* address, uint64_t bits, unsigned bytes);
 
 // Checked accesses of whole vectors: what a GPU does with one instruction is one access here.
 typedef uint32_t Register16 __attribute__((vector_size(16)));

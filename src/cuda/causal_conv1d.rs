@@ -47,9 +47,8 @@ pub(super) fn causal_conv1d<T: Element>(
     let spans = workspace.spans(device, OP, args.batch, CONV_CUT)?;
     conv.spans = spans.address;
     let x = extent(OP, "batch", spans.count, MOST_X)?;
-    let grid = |vector: usize| {
-        Ok([x, extent(OP, "input", shape.channels.div_ceil(THREADS * vector), MOST_Y)?, 1])
-    };
+    let grid =
+        |vector: usize| Ok([x, extent(OP, "input", shape.channels.div_ceil(THREADS * vector), MOST_Y)?, 1]);
     let block = [THREADS as u32, 1, 1];
     let kernel = match T::DTYPE {
         DType::BF16 => "mk_causal_conv1d_bf16",

@@ -243,9 +243,11 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
         let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         let is_source = |path: &PathBuf| {
-            path.extension().is_some_and(|extension| ["cu", "cuh", "h"].iter().any(|known| extension == *known))
+            path.extension()
+                .is_some_and(|extension| ["cu", "cuh", "h"].iter().any(|known| extension == *known))
         };
-        let mut found: Vec<_> = files.filter(is_source).map(|path| path.file_name().unwrap().to_owned()).collect();
+        let mut found: Vec<_> =
+            files.filter(is_source).map(|path| path.file_name().unwrap().to_owned()).collect();
         let mut listed: Vec<_> = SOURCES.iter().map(|(name, _)| std::ffi::OsString::from(name)).collect();
         found.sort();
         listed.sort();

@@ -64,8 +64,9 @@ fn expect_driver() -> Result<c_int> {
     answer.map_err(|error| unavailable(format!("NVIDIA's driver does not start: {}", reason(error))))?;
     if found < OLDEST_DRIVER {
         let (found, oldest) = (version(found), version(OLDEST_DRIVER));
-        let reason =
-            format!("the driver is for CUDA {found}, and {oldest} or later is needed: update NVIDIA's driver");
+        let reason = format!(
+            "the driver is for CUDA {found}, and {oldest} or later is needed: update NVIDIA's driver"
+        );
         return Err(unavailable(reason));
     }
     Ok(found)
@@ -145,9 +146,8 @@ impl Gpu {
         let mut parameters = [args.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: the function is of a loaded module; it takes one struct by value, which the driver copies from
         // `args` before this returns. Whoever made the launch vouches for the addresses in it.
-        let launched = unsafe {
-            result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters)
-        };
+        let launched =
+            unsafe { result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters) };
         launched.map_err(|error| failed(kernel, error))
     }
 
@@ -262,8 +262,7 @@ impl Driver for Gpu {
         // SAFETY: the stream is new and this function's own. The capture ends before it goes.
         let captured = unsafe {
             result::stream::begin_capture(stream.cu_stream(), mode).map_err(|error| failed(WHAT, error))?;
-            let launched =
-                launches.iter().try_for_each(|launch| self.launch_on(stream.cu_stream(), launch));
+            let launched = launches.iter().try_for_each(|launch| self.launch_on(stream.cu_stream(), launch));
             let captured = result::stream::end_capture(stream.cu_stream());
             launched.and(captured.map_err(|error| failed(WHAT, error)))?
         };

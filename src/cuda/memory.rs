@@ -71,7 +71,11 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// At least `bytes` bytes, which hold anything. `what` is the error's: the op, and the elements and their type.
-    pub fn new(device: &Arc<Device>, bytes: usize, what: (&'static str, usize, &'static str)) -> Result<Self> {
+    pub fn new(
+        device: &Arc<Device>,
+        bytes: usize,
+        what: (&'static str, usize, &'static str),
+    ) -> Result<Self> {
         let (op, elements, dtype) = what;
         let address = device.driver.alloc(bytes.max(1)).map_err(|error| match error {
             Error::OutOfMemory { .. } => Error::OutOfMemory { op, elements, dtype },

@@ -112,7 +112,8 @@ impl CudaBuilder {
             Target::Executor { checked } => ("cuda-executor", executor(checked)?),
         };
         if tensor_cores && !driver.has_tensor_cores() {
-            let reason = "tensor cores were asked for; compute capability 8.0 or later has those that are used";
+            let reason =
+                "tensor cores were asked for; compute capability 8.0 or later has those that are used";
             return Err(Error::Unavailable { backend: name.into(), reason: reason.into() });
         }
         Ok(Cuda { device: Device::new(driver), name, tensor_cores, parallel_scan })
@@ -234,11 +235,7 @@ impl Backend for Cuda {
         rms_norm::rms_norm(self, args, workspace)
     }
 
-    fn embedding<U: Element>(
-        &self,
-        args: Embedding<'_, Self, U>,
-        workspace: &mut Workspace,
-    ) -> Result<()> {
+    fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, workspace: &mut Workspace) -> Result<()> {
         embedding::embedding(self, args, workspace)
     }
 }

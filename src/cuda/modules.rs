@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn every_device_has_an_image() {
-        for (capability, target) in [((7, 5), "sm_75"), ((8, 6), "sm_80"), ((9, 0), "sm_80"), ((12, 1), "sm_80")] {
+        for (capability, target) in
+            [((7, 5), "sm_75"), ((8, 6), "sm_80"), ((9, 0), "sm_80"), ((12, 1), "sm_80")]
+        {
             let (image, _) = embedded(capability).unwrap();
             let text = String::from_utf8(image).unwrap();
             assert!(text.contains(&format!(".target {target}")), "{capability:?}");

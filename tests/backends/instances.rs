@@ -5,9 +5,9 @@ use crate::linear::Linear;
 use crate::modes::Inexact;
 use crate::selective_scan::SelectiveScan;
 use mamba_kernels::cpu::Isa;
+use mamba_kernels::{Cpu, Reference};
 #[cfg(feature = "cuda")]
 use mamba_kernels::{Cuda, Error, cuda::CudaBuilder};
-use mamba_kernels::{Cpu, Reference};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Mutex;

@@ -243,5 +243,9 @@ impl Sequential for SelectiveScan {
 pub fn long() -> Vec<Spec> {
     let spec = |sequences| Spec { sequences, width: 17, ..SelectiveScan::complete() };
     let narrow = spec(vec![(3, false), (300, false), (140, true), (256, false)]);
-    vec![spec(vec![(129, false)]), spec(vec![(400, false), (128, false)]), Spec { dtype: DType::F16, ..narrow }]
+    vec![
+        spec(vec![(129, false)]),
+        spec(vec![(400, false), (128, false)]),
+        Spec { dtype: DType::F16, ..narrow },
+    ]
 }

@@ -65,8 +65,10 @@ fn steps_of_any_shape() {
         for chunk in [256, 2] {
             let run = |batch: &Batch| {
                 let (mut state, mut scratch) = (cpu.new_state(3).unwrap(), Scratch::with_chunk_tokens(chunk));
-                let expected = cpu.forward(&[1, 2, 3], batch, &mut state, Logits::Last, &mut scratch).unwrap();
-                let (mut state, mut scratch) = (model.new_state(3).unwrap(), Scratch::with_chunk_tokens(chunk));
+                let expected =
+                    cpu.forward(&[1, 2, 3], batch, &mut state, Logits::Last, &mut scratch).unwrap();
+                let (mut state, mut scratch) =
+                    (model.new_state(3).unwrap(), Scratch::with_chunk_tokens(chunk));
                 let found = model.forward(&[1, 2, 3], batch, &mut state, Logits::Last, &mut scratch).unwrap();
                 assert!(found == expected, "chunks of {chunk}");
             };

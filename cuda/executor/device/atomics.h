@@ -13,16 +13,17 @@ inline void announce_atomic(T* address) {
 #endif
 }
 
+template <class T>
+inline T peek(const T* address) {
+    return bit_cast<T>(load_atomic(address, sizeof(T)));
+}
+
 // Sets *address to `value` and returns what was there.
 template <class T>
-__attribute__((no_sanitize("thread"), noinline)) T exchange(T* address, T value) {
-    const T old = *address;
-    *address = value;
+inline T exchange(T* address, T value) {
+    const T old = peek(address);
+    store_atomic(address, bit_cast<uint64_t>(value), sizeof(T));
     return old;
-}
-template <class T>
-__attribute__((no_sanitize("thread"), noinline)) T peek(T* address) {
-    return *address;
 }
 
 }  // namespace

@@ -68,6 +68,13 @@ T read_bits(const void* address) {
 
 void note_atomic(void* address, unsigned bytes) { OBSERVE(atomic, bytes); }
 
+uint64_t load_atomic(const void* address, unsigned bytes) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, address, bytes);
+    return bits;
+}
+void store_atomic(void* address, uint64_t bits, unsigned bytes) { std::memcpy(address, &bits, bytes); }
+
 uint32_t load_vector4(const void* address) {
     OBSERVE(read, 4);
     return read_bits<uint32_t>(address);

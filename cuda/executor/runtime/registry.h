@@ -7,7 +7,4 @@ namespace executor {
 // Null where there is none of that name.
 const Kernel* find_kernel(const char* name, size_t length, bool checked);
 
-// The head of the list.
-const Kernel* first_kernel();
-
 }  // namespace executor
