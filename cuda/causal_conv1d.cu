@@ -9,7 +9,9 @@
 //    a span: at most 1.05 times. A tap that a narrower filter lacks is left out, not multiplied by zero.
 // 3. The next rows are on their way while one is worked on: eight of up to four channels, four of eight.
 // 4. A wider filter reads its taps again, from the cache.
-// 5. The state of a sequence of one span is written at its end. That of a longer one is written by a second kernel,
+// 5. With eight channels a thread, a warp moves its f32 weights and states 16 bytes a lane side by side and deals them
+//    out by shuffles: eight numbers of a lane would be two accesses that each fill half of their sectors.
+// 6. The state of a sequence of one span is written at its end. That of a longer one is written by a second kernel,
 //    since another block may still read the old state.
 //
 // Occupancy: 128 threads, at most 128 registers: 4 blocks per multiprocessor.
@@ -93,6 +95,61 @@ template <int V> DEVICE void store_floats(float* target, const Channels<V>& valu
     }
 }
 
+DEVICE float4 shuffle(const float4& value, int source) {
+    return make_float4(__shfl_sync(0xffffffffu, value.x, source), __shfl_sync(0xffffffffu, value.y, source),
+                       __shfl_sync(0xffffffffu, value.z, source), __shfl_sync(0xffffffffu, value.w, source));
+}
+
+// The same of a whole warp, whose lanes have neighbouring channels: pieces of four numbers, lane l reads pieces l and
+// 32 + l and is given pieces 2 l and 2 l + 1.
+DEVICE Channels<8> load_floats_of_warp(const float* source) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const float4* const pieces = reinterpret_cast<const float4*>(source - 8 * lane);
+    const float4 low = pieces[lane], high = pieces[32 + lane];
+    Channels<8> result;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const float4 from_low = shuffle(low, (2 * lane + i) % 32), from_high = shuffle(high, (2 * lane + i) % 32);
+        result.at[4 * i] = lane < 16 ? from_low.x : from_high.x;
+        result.at[4 * i + 1] = lane < 16 ? from_low.y : from_high.y;
+        result.at[4 * i + 2] = lane < 16 ? from_low.z : from_high.z;
+        result.at[4 * i + 3] = lane < 16 ? from_low.w : from_high.w;
+    }
+    return result;
+}
+
+DEVICE void store_floats_of_warp(float* target, const Channels<8>& value) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    float4* const pieces = reinterpret_cast<float4*>(target - 8 * lane);
+    const float4 even = make_float4(value.at[0], value.at[1], value.at[2], value.at[3]);
+    const float4 odd = make_float4(value.at[4], value.at[5], value.at[6], value.at[7]);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int owner = half * 16 + lane / 2;
+        const float4 from_even = shuffle(even, owner), from_odd = shuffle(odd, owner);
+        const bool is_odd = lane % 2 != 0;
+        pieces[half * 32 + lane] = make_float4(is_odd ? from_odd.x : from_even.x, is_odd ? from_odd.y : from_even.y,
+                                               is_odd ? from_odd.z : from_even.z, is_odd ? from_odd.w : from_even.w);
+    }
+}
+
+// Numbers of V channels of each lane. `whole`: all lanes of the warp are here.
+template <int V> struct Floats {
+    static __device__ __forceinline__ Channels<V> load(const float* source, bool) { return load_floats<V>(source); }
+    static __device__ __forceinline__ void store(float* target, const Channels<V>& value, bool) {
+        store_floats<V>(target, value);
+    }
+};
+template <> struct Floats<8> {
+    static __device__ __forceinline__ Channels<8> load(const float* source, bool whole) {
+        return whole ? load_floats_of_warp(source) : load_floats<8>(source);
+    }
+    static __device__ __forceinline__ void store(float* target, const Channels<8>& value, bool whole) {
+        if (whole) store_floats_of_warp(target, value);
+        else store_floats<8>(target, value);
+    }
+};
+
 template <int V> DEVICE void multiply_add(Channels<V>& sum, const Channels<V>& weight, const Channels<V>& x) {
 #pragma unroll
     for (int i = 0; i < V; i++) sum.at[i] = __fmaf_rn(weight.at[i], x.at[i], sum.at[i]);
@@ -104,6 +161,7 @@ template <class T, int V> struct Conv {
     const Span span;
     const int64_t c;
     float* state; // of this sequence, at c; null where there is none
+    const bool whole; // all lanes of the warp have channels
 
     __device__ __forceinline__ const typename T::Bits* input(int64_t t) const {
         return static_cast<const typename T::Bits*>(args.input) + t * args.input_stride + c;
@@ -116,11 +174,11 @@ template <class T, int V> struct Conv {
     __device__ __forceinline__ Channels<V> tap(int64_t t) const {
         if (t >= span.sequence_begin) return Packed<T, V>::load(input(t)).widened();
         if (state == nullptr) return zeros<V>();
-        return load_floats<V>(state + (args.d_conv - 1 + t - span.sequence_begin) * args.channels);
+        return Floats<V>::load(state + (args.d_conv - 1 + t - span.sequence_begin) * args.channels, whole);
     }
 
     __device__ __forceinline__ Channels<V> bias() const {
-        return args.bias == nullptr ? zeros<V>() : load_floats<V>(args.bias + c);
+        return args.bias == nullptr ? zeros<V>() : Floats<V>::load(args.bias + c, whole);
     }
 
     __device__ __forceinline__ void finish(int64_t t, Channels<V>& sum) const {
@@ -142,7 +200,8 @@ template <class T, int V> struct Conv {
         Channels<V> weight[CONV_WINDOW], past[CONV_WINDOW - 1];
 #pragma unroll
         for (int j = 0; j < CONV_WINDOW; j++) {
-            weight[j] = j >= first ? load_floats<V>(args.weight + (j - first) * args.channels + c) : zeros<V>();
+            weight[j] = zeros<V>();
+            if (j >= first) weight[j] = Floats<V>::load(args.weight + (j - first) * args.channels + c, whole);
             if (j < CONV_WINDOW - 1) past[j] = j >= first ? tap(span.begin - (CONV_WINDOW - 1) + j) : zeros<V>();
         }
         const Channels<V> start = bias();
@@ -172,7 +231,7 @@ template <class T, int V> struct Conv {
         if (writes_state()) {
 #pragma unroll
             for (int j = 0; j < CONV_WINDOW - 1; j++) {
-                if (j >= first) store_floats<V>(state + (j - first) * args.channels, past[j]);
+                if (j >= first) Floats<V>::store(state + (j - first) * args.channels, past[j], whole);
             }
         }
     }
@@ -184,7 +243,7 @@ template <class T, int V> struct Conv {
         for (int64_t t = span.begin; t < span.end; t++) {
             Channels<V> sum = start;
             for (int64_t j = 0; j < taps; j++) {
-                multiply_add(sum, load_floats<V>(args.weight + j * args.channels + c), tap(t - taps + 1 + j));
+                multiply_add(sum, Floats<V>::load(args.weight + j * args.channels + c, whole), tap(t - taps + 1 + j));
             }
             finish(t, sum);
         }
@@ -195,7 +254,7 @@ template <class T, int V> struct Conv {
     __device__ __forceinline__ void write_state() const {
         const int64_t rows = static_cast<int64_t>(args.d_conv) - 1;
         for (int64_t i = 0; i < rows; i++) {
-            store_floats<V>(state + i * args.channels, tap(span.sequence_end - rows + i));
+            Floats<V>::store(state + i * args.channels, tap(span.sequence_end - rows + i), whole);
         }
     }
 };
@@ -209,7 +268,8 @@ template <class T, int V> DEVICE void convolve(const ConvArgs& args) {
     const int64_t c = (static_cast<int64_t>(blockIdx.y) * CONV_THREADS + threadIdx.x) * V;
     if (c >= args.channels) return;
     const Span span = args.spans[blockIdx.x];
-    const Conv<T, V> conv{args, span, c, conv_state(args, span, c)};
+    const int64_t lanes_end = c + (32 - static_cast<int64_t>(threadIdx.x) % 32) * V; // past the warp's last channel
+    const Conv<T, V> conv{args, span, c, conv_state(args, span, c), lanes_end <= args.channels};
     if (span.slot == MK_PADDING) {
         for (int64_t t = span.begin; t < span.end; t++) Packed<T, V>::store(conv.output(t), zeros<V>());
     } else if (args.d_conv <= CONV_WINDOW) {
@@ -235,7 +295,7 @@ template <class T> DEVICE void write_conv_state(const ConvArgs& args) {
     const int64_t c = static_cast<int64_t>(blockIdx.y) * CONV_THREADS + threadIdx.x;
     const Span span = args.spans[blockIdx.x];
     if (c >= args.channels || span.begin == span.sequence_begin || span.end != span.sequence_end) return;
-    const Conv<T, 1> conv{args, span, c, conv_state(args, span, c)};
+    const Conv<T, 1> conv{args, span, c, conv_state(args, span, c), false};
     if (conv.state != nullptr) conv.write_state();
 }
 

@@ -82,11 +82,12 @@ KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 8) {
     const float scale = shared_scale[0];
     const bool kept = channels <= tile;
     for (int64_t i = thread * 4; i < channels; i += NORM_THREADS * 4) {
-        float r[4];
+        float4 r4 = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (kept) r4 = *reinterpret_cast<const float4*>(row_r + i);
+        float r[4] = {r4.x, r4.y, r4.z, r4.w};
 #pragma unroll
         for (int k = 0; k < 4; k++) {
-            if (kept) r[k] = row_r[i + k];
-            else r[k] = i + k < channels ? norm_again(args, row, i + k) : 0.0f;
+            if (!kept && i + k < channels) r[k] = norm_again(args, row, i + k);
             r[k] = __fmul_rn(r[k], scale);
         }
         if (vector) {

@@ -17,6 +17,8 @@ mod memory;
 mod modules;
 mod rms_norm;
 mod selective_scan;
+#[cfg(all(test, mamba_executor))]
+mod traffic_tests;
 mod weights;
 mod workspace;
 

@@ -31,17 +31,24 @@ HOOK void __tsan_init() {}
 HOOK void __tsan_func_entry(void*) {}
 HOOK void __tsan_func_exit() {}
 
-HOOK void __tsan_read_range(void* address, size_t bytes) {
+// The copy of a struct: as many accesses of up to 8 bytes as a GPU would make.
+static void observe_range(void* address, size_t bytes, Access access, const void* pc) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(address);
-    for (size_t i = 0; i < bytes; i++) {
-        observe_access(begin + i, 1, Access::read, __builtin_return_address(0));
+    for (size_t done = 0; done < bytes;) {
+        size_t piece = 8;
+        while (piece > bytes - done || (begin + done) % piece != 0) {
+            piece /= 2;
+        }
+        observe_access(begin + done, static_cast<unsigned>(piece), access, static_cast<const char*>(pc) + done);
+        done += piece;
     }
 }
+
+HOOK void __tsan_read_range(void* address, size_t bytes) {
+    observe_range(address, bytes, Access::read, __builtin_return_address(0));
+}
 HOOK void __tsan_write_range(void* address, size_t bytes) {
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(address);
-    for (size_t i = 0; i < bytes; i++) {
-        observe_access(begin + i, 1, Access::write, __builtin_return_address(0));
-    }
+    observe_range(address, bytes, Access::write, __builtin_return_address(0));
 }
 HOOK void* __tsan_memcpy(void* target, const void* source, size_t bytes) {
     __tsan_read_range(const_cast<void*>(source), bytes);
