@@ -1,263 +1,375 @@
-//! `cargo bench --bench roofline [-- FILTER]`: every kernel at the 130m shape as a fraction of what this machine can
-//! do, the ceiling being measured right before and after the kernel. `MAMBA_KERNELS_ISA` forces an instruction set.
+//! `cargo bench --bench roofline [-- FILTER] [--quick]`: every kernel at the 130m shape as a fraction of what this
+//! machine can do. `MAMBA_KERNELS_ISA` forces an instruction set.
+//!
+//! First the ceilings: multiply-adds and exponentials per second, and the bandwidth of each level of memory. A kernel
+//! takes at least as long as each resource needs for its share of the work; the resource that needs longest is its
+//! limit, and is measured again right before and after each round. Writes `target/roofline.json`,
+//! `target/ceilings.json` and `target/roofline.svg`.
 
-mod checkpoint;
+mod cases;
 mod machine;
+#[path = "report/roofline_plot.rs"]
+mod roofline_plot;
 
-use machine::{ReadBandwidth, copy_bandwidth, elementary_rate, fma_peak};
-use mamba_kernels::cpu::{Cpu, Elementary, Workspace};
-use mamba_kernels::model::{Logits, Mamba, Scratch};
-use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, SelectiveScan};
-use mamba_kernels::{Backend, Batch, DType, Element, Rows, bf16, f16};
+use cases::model::{Forward, SHAPE_130M, Weights};
+use cases::{Case, Conv, Norm, Product, Scan, Work, checked};
+use machine::{Level, Memory, Traffic, bf16_dot_peak, elementary_rate, fma_peak};
+use mamba_kernels::Cpu;
+use mamba_kernels::DType::{BF16, F16, F32};
+use mamba_kernels::cpu::{Elementary, Isa};
+use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Instant;
 
-/// Rounds of ceiling, kernel, ceiling.
-const ROUNDS: usize = 7;
+/// What may bound a kernel.
+#[derive(Clone, Copy, PartialEq)]
+enum Resource {
+    /// Multiply-adds.
+    Fma,
+    /// bf16 dot products.
+    Bf16Dot,
+    /// `Elementary::Exp`, the crate's own: there is no instruction for it.
+    Exp,
+    Bandwidth(Traffic, Level),
+}
+
+impl Resource {
+    fn name(self) -> String {
+        match self {
+            Resource::Fma => "multiply-adds".into(),
+            Resource::Bf16Dot => "bf16 dot products".into(),
+            Resource::Exp => "exponentials".into(),
+            Resource::Bandwidth(traffic, level) => format!("{} {}", level.name(), traffic.name()),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Resource::Fma | Resource::Bf16Dot => "GFLOP/s",
+            Resource::Exp => "Gexp/s",
+            Resource::Bandwidth(..) => "GB/s",
+        }
+    }
+
+    /// What a run takes of the resource.
+    fn amount(self, work: &Work) -> f64 {
+        match self {
+            Resource::Fma => work.flops,
+            Resource::Bf16Dot => work.bf16_flops,
+            Resource::Exp => work.exps,
+            Resource::Bandwidth(Traffic::Read, _) => work.read,
+            Resource::Bandwidth(Traffic::Write, _) => work.written,
+            Resource::Bandwidth(Traffic::Copy, _) => work.read + work.written,
+        }
+    }
+}
+
+/// One line of the table.
+struct Row {
+    case: String,
+    kernel: String,
+    shape: String,
+    dtype: String,
+    mode: &'static str,
+    isa: Isa,
+    threads: usize,
+    work: Work,
+    limit: Resource,
+    /// Units per second, of the round with the median fraction.
+    achieved: f64,
+    ceiling: f64,
+    seconds: f64,
+    /// Of the other rounds.
+    lowest: f64,
+    highest: f64,
+}
+
+impl Row {
+    fn fraction(&self) -> f64 {
+        self.achieved / self.ceiling
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "kernel": self.kernel, "shape": self.shape, "dtype": self.dtype, "mode": self.mode,
+            "isa": self.isa.name(), "threads": self.threads,
+            "achieved": rounded(self.achieved / 1e9), "ceiling": rounded(self.ceiling / 1e9),
+            "unit": self.limit.unit(), "limit": self.limit.name(), "fraction": rounded(self.fraction()),
+        })
+    }
+
+    fn print(&self) {
+        println!(
+            "{:58} {:9.2} of {:9.2} {:8} {:5.1} %  ({:5.1} to {:5.1})  {}",
+            format!("{}/cpu-{}/t{}", self.case, self.isa, self.threads),
+            self.achieved / 1e9,
+            self.ceiling / 1e9,
+            self.limit.unit(),
+            100.0 * self.fraction(),
+            100.0 * self.lowest,
+            100.0 * self.highest,
+            self.limit.name(),
+        );
+    }
+}
+
+/// Four significant digits.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().expect("a number")
+}
+
+/// The ceilings of one instruction set and thread count.
+struct Ceilings {
+    isa: Isa,
+    threads: usize,
+    fma: f64,
+    bf16_dot: f64,
+    exp: f64,
+    exp2: f64,
+    /// Of each traffic, from each level.
+    bandwidth: Vec<(Traffic, Level, f64)>,
+}
+
+impl Ceilings {
+    fn measure(isa: Isa, threads: usize, bandwidth: &[(Traffic, Level, f64)]) -> Self {
+        Self {
+            isa,
+            threads,
+            fma: fma_peak(isa, threads),
+            bf16_dot: bf16_dot_peak(isa, threads),
+            exp: elementary_rate(isa, Elementary::Exp, threads),
+            exp2: elementary_rate(isa, Elementary::Exp2, threads),
+            bandwidth: bandwidth.to_vec(),
+        }
+    }
+
+    fn of(&self, resource: Resource) -> f64 {
+        match resource {
+            Resource::Fma => self.fma,
+            Resource::Bf16Dot => self.bf16_dot,
+            Resource::Exp => self.exp,
+            Resource::Bandwidth(traffic, level) => {
+                let found = self.bandwidth.iter().find(|row| (row.0, row.1) == (traffic, level));
+                found.expect("every pair is measured").2
+            }
+        }
+    }
+
+    /// The resource that needs the longest for this work.
+    fn limit(&self, work: &Work, level: Level) -> Resource {
+        // a kernel that writes little is held against reading alone
+        let traffic = match work.written / work.read.max(1.0) {
+            share if share < 0.25 => Traffic::Read,
+            share if share > 4.0 => Traffic::Write,
+            _ => Traffic::Copy,
+        };
+        let resources =
+            [Resource::Fma, Resource::Bf16Dot, Resource::Exp, Resource::Bandwidth(traffic, level)];
+        let seconds = |resource: Resource| match resource.amount(work) {
+            0.0 => 0.0,
+            amount => amount / self.of(resource),
+        };
+        resources.into_iter().max_by(|&a, &b| seconds(a).total_cmp(&seconds(b))).expect("three of them")
+    }
+
+    fn arithmetic(&self) -> Vec<Value> {
+        let rates = [
+            ("multiply-adds", self.fma, "GFLOP/s"),
+            ("bf16 dot products", self.bf16_dot, "GFLOP/s"),
+            ("exp", self.exp, "Gexp/s"),
+            ("exp2", self.exp2, "Gexp/s"),
+        ];
+        let there = rates.into_iter().filter(|(_, rate, _)| *rate > 0.0);
+        there.map(|(name, rate, unit)| ceiling(name, self.isa.name(), self.threads, rate, unit)).collect()
+    }
+}
+
+/// Prints a ceiling and gives its object.
+fn ceiling(name: &str, isa: &str, threads: usize, rate: f64, unit: &str) -> Value {
+    println!("{:58} {:9.2} {unit}", format!("ceiling/{name}/{isa}/t{threads}"), rate / 1e9);
+    json!({"ceiling": name, "isa": isa, "threads": threads, "rate": rounded(rate / 1e9), "unit": unit})
+}
 
 struct Bench {
     filter: String,
-    threads: usize,
-    cpu: Cpu,
-    memory: ReadBandwidth,
-}
-
-/// Pseudo-random values in [-1, 1].
-fn values(len: usize, seed: u64) -> Vec<f32> {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..len)
-        .map(|_| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        })
-        .collect()
+    rounds: usize,
+    memory: Memory,
 }
 
 impl Bench {
-    /// Prints `work / seconds` beside the ceiling: medians of rounds. `unit` scales both.
-    fn row(
-        &self,
-        name: &str,
-        work: f64,
-        ceiling: impl Fn() -> f64,
-        unit: (f64, &str),
-        mut kernel: impl FnMut(),
-    ) {
-        let name = format!("{name}/{}/t{}", self.cpu.isa(), self.threads);
-        if !name.contains(&self.filter) {
-            return;
+    fn measure(&mut self, resource: Resource, isa: Isa, threads: usize) -> f64 {
+        match resource {
+            Resource::Fma => fma_peak(isa, threads),
+            Resource::Bf16Dot => bf16_dot_peak(isa, threads),
+            Resource::Exp => elementary_rate(isa, Elementary::Exp, threads),
+            Resource::Bandwidth(traffic, level) => self.memory.bandwidth(traffic, level, threads),
         }
-        kernel();
+    }
+
+    /// Rounds of ceiling, kernel, ceiling; the round with the median fraction is the row.
+    fn row(&mut self, case: &dyn Case, cpu: &Cpu, ceilings: &Ceilings) -> Option<Row> {
+        let (isa, threads) = (cpu.isa(), cpu.threads());
+        if !format!("{}/cpu-{isa}/t{threads}", case.id()).contains(&self.filter) {
+            return None;
+        }
+        let mut placed = checked(case, cpu);
         let start = Instant::now();
-        kernel();
-        let repeats = (0.05 / start.elapsed().as_secs_f64()).clamp(1.0, 2000.0) as usize;
-        let (mut rates, mut fractions, mut ceilings) = (Vec::new(), Vec::new(), Vec::new());
-        let mut before = ceiling();
-        for _ in 0..ROUNDS {
+        placed.run();
+        let repeats = (0.04 / start.elapsed().as_secs_f64()).clamp(1.0, 20_000.0) as usize;
+        let work = case.work();
+        let limit = ceilings.limit(&work, self.memory.level(work.resident, threads));
+        let mut rounds = Vec::new();
+        let mut before = self.measure(limit, isa, threads);
+        for _ in 0..self.rounds {
             let start = Instant::now();
-            (0..repeats).for_each(|_| kernel());
-            let rate = work * repeats as f64 / start.elapsed().as_secs_f64();
-            let after = ceiling();
-            let limit = before.max(after);
-            rates.push(rate);
-            ceilings.push(limit);
-            fractions.push(rate / limit);
+            (0..repeats).for_each(|_| placed.run());
+            let seconds = start.elapsed().as_secs_f64() / repeats as f64;
+            let after = self.measure(limit, isa, threads);
+            rounds.push((limit.amount(&work) / seconds, before.max(after), seconds));
             before = after;
         }
-        let median = |values: &mut Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let (scale, unit) = unit;
-        println!(
-            "{name:52} {:9.2} of {:9.2} {unit:9} {:5.1} %  ({:.1} to {:.1})",
-            median(&mut rates) / scale,
-            median(&mut ceilings) / scale,
-            100.0 * median(&mut fractions),
-            100.0 * fractions[0],
-            100.0 * fractions[ROUNDS - 1],
-        );
-    }
-
-    fn fma(&self) -> f64 {
-        fma_peak(self.cpu.isa(), self.threads)
-    }
-
-    fn linear<W: Element>(&self, name: &str, (m, k, n): (usize, usize, usize), streamed: bool) {
-        let weight: Vec<W> = values(n * k, 1).into_iter().map(W::from_f32).collect();
-        let weight = self.cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap();
-        let input = values(m * k, 2);
-        let mut output = vec![0.0f32; m * n];
-        let mut workspace = Workspace::default();
-        let kernel = || {
-            let args = Linear::<Cpu, f32, f32> {
-                input: Rows::new(&input[..], m, k).unwrap(),
-                weight: &weight,
-                bias: None,
-                epilogue: Epilogue::Store,
-                output: Rows::new(&mut output[..], m, n).unwrap(),
-            };
-            self.cpu.linear(args, &mut workspace).unwrap();
-        };
-        let name = format!("linear/{name}/m{m}_k{k}_n{n}/{}", W::DTYPE);
-        if streamed {
-            let bytes = (n * k * W::DTYPE.size()) as f64;
-            self.row(&name, bytes, || self.memory.measure(self.threads), (1e9, "GB/s"), kernel);
-        } else {
-            self.row(&name, 2.0 * (m * k * n) as f64, || self.fma(), (1e9, "GFLOP/s"), kernel);
-        }
-    }
-
-    fn in_proj(&self, m: usize) {
-        let (k, d) = (768, 1536);
-        let weight = values(2 * d * k, 1);
-        let weight = self.cpu.pack(Rows::new(&weight[..], 2 * d, k).unwrap()).unwrap();
-        let input = values(m * k, 2);
-        let (mut x, mut z) = (vec![0.0f32; m * d], vec![0.0f32; m * d]);
-        let mut workspace = Workspace::default();
-        let work = 2.0 * (m * k * 2 * d) as f64;
-        self.row(
-            &format!("in_proj/m{m}_k{k}_n{}/f32", 2 * d),
+        rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+        let (achieved, ceiling, seconds) = rounds[rounds.len() / 2];
+        let fraction = |round: &(f64, f64, f64)| round.0 / round.1;
+        let row = Row {
+            case: case.id(),
+            kernel: case.op().into(),
+            shape: case.shape(),
+            dtype: case.dtype().to_string(),
+            mode: case.mode(),
+            isa,
+            threads,
             work,
-            || self.fma(),
-            (1e9, "GFLOP/s"),
-            || {
-                let args = InProj::<Cpu, f32> {
-                    input: Rows::new(&input[..], m, k).unwrap(),
-                    weight: &weight,
-                    bias: None,
-                    x: Rows::new(&mut x[..], m, d).unwrap(),
-                    z: Rows::new(&mut z[..], m, d).unwrap(),
-                };
-                self.cpu.in_proj(args, &mut workspace).unwrap();
-            },
-        );
-    }
-
-    /// Arrays that take turns, so that each call finds its own in memory and not in a cache; or one that stays in it.
-    fn conv(&self, l: usize, d: usize, turns: usize) {
-        let (weight, bias) = (values(4 * d, 2), values(d, 3));
-        let mut arrays = vec![(values(l * d, 1), vec![0.0f32; l * d]); turns];
-        let mut state = vec![0.0f32; 3 * d];
-        let batch = Batch::single(l);
-        let ceiling = || copy_bandwidth(self.threads, turns * l * d * 4);
-        let mut turn = 0;
-        self.row(
-            &format!("causal_conv1d/l{l}_d{d}_k4/f32"),
-            (8 * l * d) as f64,
+            limit,
+            achieved,
             ceiling,
-            (1e9, "GB/s"),
-            || {
-                turn = (turn + 1) % turns;
-                let (x, y) = &mut arrays[turn];
-                let args = CausalConv1d::<Cpu, f32> {
-                    input: Rows::new(&x[..], l, d).unwrap(),
-                    weight: &weight,
-                    bias: Some(&bias),
-                    activation: Activation::Silu,
-                    batch: &batch,
-                    state: Some(&mut state),
-                    output: Rows::new(&mut y[..], l, d).unwrap(),
-                };
-                self.cpu.causal_conv1d(args, &mut Workspace::default()).unwrap();
-            },
-        );
-    }
-
-    fn scan(&self, l: usize, d: usize, n: usize) {
-        let (u, delta, z) = (values(l * d, 1), values(l * d, 2), values(l * d, 3));
-        let bc = values(l * 2 * n, 4);
-        let a: Vec<f32> = (0..n * d).map(|i| -(1.0 + (i / d) as f32)).collect();
-        let (skip, bias) = (values(d, 5), values(d, 6));
-        let mut state = vec![0.0f32; n * d];
-        let mut y = vec![0.0f32; l * d];
-        let batch = Batch::single(l);
-        let mut workspace = Workspace::default();
-        let ceiling = || elementary_rate(self.cpu.isa(), Elementary::Exp, self.threads);
-        let work = (l * d * n) as f64;
-        self.row(&format!("selective_scan/l{l}_d{d}_n{n}/f32"), work, ceiling, (1e9, "G exp/s"), || {
-            let bc = Rows::new(&bc[..], l, 2 * n).unwrap();
-            let args = SelectiveScan::<Cpu, f32> {
-                u: Rows::new(&u[..], l, d).unwrap(),
-                delta: Rows::new(&delta[..], l, d).unwrap(),
-                a: &a,
-                b: bc.columns(0..n).unwrap(),
-                c: bc.columns(n..2 * n).unwrap(),
-                n_groups: 1,
-                d: Some(&skip),
-                z: Some(Rows::new(&z[..], l, d).unwrap()),
-                delta_bias: Some(&bias),
-                delta_softplus: true,
-                batch: &batch,
-                state: Some(&mut state),
-                output: Rows::new(&mut y[..], l, d).unwrap(),
-            };
-            self.cpu.selective_scan(args, &mut workspace).unwrap();
-        });
+            seconds,
+            lowest: fraction(&rounds[0]),
+            highest: fraction(&rounds[rounds.len() - 1]),
+        };
+        row.print();
+        Some(row)
     }
 }
 
-impl Bench {
-    /// Prefill of one prompt to its last logits, and decode of one sequence, of a model of the 130m shape.
-    fn model(&self, weights: &[u8], dtype: DType) {
-        if !format!("prefill decode {dtype} t{}", self.threads).contains(&self.filter)
-            && !self.filter.is_empty()
-        {
-            return;
-        }
-        let model = Mamba::from_bytes(self.cpu.clone(), checkpoint::CONFIG, weights).unwrap();
-        let mut state = model.new_state(1).unwrap();
-        let tokens: Vec<u32> = (0..512).map(|i| i * 97 % 50280).collect();
-        let mut scratch = Scratch::with_chunk_tokens(512);
-        let batch = Batch::single(512);
-        // two operations per weight and token; the head for the last token only
-        let (layers, head) = (checkpoint::LAYERS * checkpoint::LAYER_WEIGHTS, checkpoint::HEAD_WEIGHTS);
-        let work = 2.0 * (512 * layers + head) as f64;
-        self.row(
-            &format!("prefill/130m_l512/{dtype}"),
-            work,
-            || self.fma(),
-            (1e9, "GFLOP/s"),
-            || {
-                model.forward(&tokens, &batch, &mut state, Logits::Last, &mut scratch).unwrap();
-            },
-        );
-        let bytes = ((layers + head) * dtype.size()) as f64;
-        let step = Batch::single(1);
-        let ceiling = || self.memory.measure(self.threads);
-        self.row(&format!("decode/130m/{dtype}"), bytes, ceiling, (1e9, "GB/s"), || {
-            model.forward(&[7], &step, &mut state, Logits::Last, &mut scratch).unwrap();
-        });
+/// The kernels at the 130m shape, of prefill and of decode, and where the figures are worth a comparison others. The
+/// number is how many of the instruction sets run the case, the fastest first.
+fn cases() -> Vec<(Box<dyn Case>, usize)> {
+    let mut cases: Vec<(Box<dyn Case>, usize)> = Vec::new();
+    for (role, sizes, dtype, sets) in [
+        ("in_proj", [2048, 768, 3072], F32, 2),
+        ("in_proj", [512, 768, 3072], F32, 2),
+        ("in_proj", [512, 768, 3072], BF16, 1),
+        ("in_proj", [64, 768, 3072], F32, 2),
+        ("in_proj", [8, 768, 3072], F32, 2),
+        ("in_proj", [1, 768, 3072], F32, 1),
+        ("x_proj", [512, 1536, 80], F32, 2),
+        ("x_proj", [1, 1536, 80], F32, 1),
+        ("dt_proj", [512, 48, 1536], F32, 2),
+        ("dt_proj", [1, 48, 1536], F32, 1),
+        ("out_proj", [512, 1536, 768], F32, 2),
+        ("out_proj", [1, 1536, 768], F32, 1),
+        ("lm_head", [512, 768, 50280], F32, 1),
+        ("lm_head", [1, 768, 50280], F32, 2),
+        ("lm_head", [1, 768, 50280], BF16, 1),
+        ("lm_head", [1, 768, 50280], F16, 1),
+        ("in_proj", [1, 2560, 10240], F32, 1),
+        ("in_proj", [1, 2560, 10240], BF16, 1),
+        ("in_proj", [1, 2560, 10240], F16, 1),
+    ] {
+        cases.push((Box::new(Product::new(role, sizes, dtype)), sets));
     }
+    if cases::cpus().iter().any(|cpu| bf16_dot_peak(cpu.isa(), 1) > 0.0) {
+        for m in [512, 64, 8] {
+            cases.push((Box::new(Product::new("in_proj", [m, 768, 3072], F32).bf16_dot()), 1));
+        }
+    }
+    for (sizes, dtype, sets) in [
+        ([1, 2048, 1536, 16], F32, 2),
+        ([1, 2048, 1536, 16], BF16, 1),
+        ([1, 64, 256, 16], F32, 1),
+        ([1, 64, 256, 64], F32, 1),
+        ([1, 1, 1536, 16], F32, 1),
+    ] {
+        cases.push((Box::new(Scan::new(sizes, dtype)), sets));
+    }
+    for (sizes, dtype, turns, sets) in [
+        ([1, 2048, 1536, 4], F32, 8, 2),
+        ([1, 2048, 1536, 4], BF16, 16, 1),
+        ([1, 64, 256, 4], F32, 1, 1),
+        ([1, 1, 1536, 4], F32, 1, 1),
+    ] {
+        cases.push((Box::new(Conv::new(sizes, dtype, turns)), sets));
+    }
+    for m in [512, 1] {
+        cases.push((Box::new(Norm { m, d: 768 }), 1));
+    }
+    for dtype in [F32, BF16] {
+        let weights = Weights::new(SHAPE_130M, dtype);
+        for sizes in [[1, 512], [1, 1]] {
+            cases.push((Box::new(Forward::new(&weights, sizes)), 1));
+        }
+    }
+    cases
+}
+
+fn write(path: &Path, text: String) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    println!("wrote {}", path.display());
+}
+
+/// Where cargo puts what it builds: this program is in `release/deps` of it.
+fn target_directory() -> std::path::PathBuf {
+    let program = std::env::current_exe().expect("the system knows this program's path");
+    program.ancestors().nth(3).expect("cargo runs it from target/release/deps").to_path_buf()
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let most = Cpu::new().threads();
-    for threads in [1, most] {
-        let cpu = Cpu::builder().threads(threads).build().unwrap();
-        let bench = Bench { filter: filter.clone(), threads, cpu, memory: ReadBandwidth::new() };
-        for m in [512, 2048, 8, 64] {
-            bench.in_proj(m);
+    let mut arguments = std::env::args().skip(1);
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let filter = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let mut bench = Bench { filter, rounds: if quick { 3 } else { 5 }, memory: Memory::new() };
+    let mut threads = vec![1, cases::cpus()[0].threads()];
+    threads.dedup();
+    let isas: Vec<Isa> = cases::cpus().iter().map(Cpu::isa).collect();
+
+    let mut ceilings = Vec::new();
+    let mut measured = Vec::new();
+    for &threads in &threads {
+        let mut bandwidth = Vec::new();
+        for level in Level::ALL {
+            for traffic in Traffic::ALL {
+                let rate = bench.memory.bandwidth(traffic, level, threads);
+                bandwidth.push((traffic, level, rate));
+                let name = Resource::Bandwidth(traffic, level).name();
+                measured.push(ceiling(&name, Memory::isa().name(), threads, rate, "GB/s"));
+            }
         }
-        bench.linear::<f32>("out_proj", (512, 1536, 768), false);
-        bench.linear::<f32>("x_proj", (512, 1536, 80), false);
-        bench.linear::<f32>("dt_proj", (512, 48, 1536), false);
-        bench.linear::<f32>("lm_head", (512, 768, 50280), false);
-        bench.linear::<f32>("lm_head", (1, 768, 50280), true);
-        bench.linear::<bf16>("lm_head", (1, 768, 50280), true);
-        bench.linear::<f16>("lm_head", (1, 768, 50280), true);
-        bench.linear::<f32>("in_proj_2.8b", (1, 2560, 10240), true);
-        bench.scan(2048, 1536, 16);
-        bench.scan(64, 256, 16);
-        bench.scan(64, 256, 64);
-        bench.conv(2048, 1536, 8);
-        bench.conv(64, 256, 1);
-        bench.model(&checkpoint::random::<f32>(), DType::F32);
-        bench.model(&checkpoint::random::<bf16>(), DType::BF16);
-        if most == 1 {
-            break;
+        for &isa in &isas {
+            let known = Ceilings::measure(isa, threads, &bandwidth);
+            measured.extend(known.arithmetic());
+            ceilings.push(known);
         }
     }
+    let mut rows = Vec::new();
+    for (case, sets) in cases() {
+        for &threads in &threads {
+            // the portable path has no vector instructions to count on
+            for &isa in isas.iter().take(sets).filter(|&&isa| isas.len() == 1 || isa != Isa::Portable) {
+                let cpu = Cpu::builder().isa(isa).threads(threads).build().expect("this CPU has it");
+                let known = ceilings.iter().find(|known| known.isa == isa && known.threads == threads);
+                rows.extend(bench.row(&*case, &cpu, known.expect("each pair is measured")));
+            }
+        }
+    }
+    let target = target_directory();
+    let lines = |rows: Vec<Value>| {
+        let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+        format!("[\n{}\n]\n", rows.join(",\n"))
+    };
+    write(&target.join("ceilings.json"), lines(measured));
+    write(&target.join("roofline.json"), lines(rows.iter().map(Row::json).collect()));
+    let path = target.join("roofline.svg");
+    roofline_plot::draw(&path, &ceilings, &rows).unwrap_or_else(|error| panic!("cannot draw: {error}"));
+    println!("wrote {}", path.display());
 }

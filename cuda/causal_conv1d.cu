@@ -7,7 +7,7 @@
 //    64 rows, and goes down its rows. Neighbouring threads have neighbouring channels: accesses are coalesced.
 // 2. Up to four taps, the last inputs stay in registers, so that each input is read once, but for the three rows before
 //    a span: at most 1.05 times. A tap that a narrower filter lacks is left out, not multiplied by zero.
-// 3. The next rows are asked for before the present ones are worked on.
+// 3. The next rows are on their way while one is worked on: eight of up to four channels, four of eight.
 // 4. A wider filter reads its taps again, from the cache.
 // 5. With eight channels a thread, a warp moves its f32 weights and states 16 bytes a lane side by side and deals them
 //    out by shuffles: eight numbers of a lane would be two accesses that each fill half of their sectors.
@@ -195,7 +195,7 @@ template <class T, int V> struct Conv {
 
     // Up to four taps: weights and the last three inputs in registers.
     __device__ __forceinline__ void narrow() const {
-        constexpr int ROWS = V == 8 ? 2 : 4; // worked on together
+        constexpr int ROWS = V == 8 ? 4 : 8; // under way
         const int first = CONV_WINDOW - static_cast<int>(args.d_conv); // places without a tap
         Channels<V> weight[CONV_WINDOW], past[CONV_WINDOW - 1];
 #pragma unroll
@@ -205,22 +205,18 @@ template <class T, int V> struct Conv {
             if (j < CONV_WINDOW - 1) past[j] = j >= first ? tap(span.begin - (CONV_WINDOW - 1) + j) : zeros<V>();
         }
         const Channels<V> start = bias();
-        Packed<T, V> next[ROWS];
+        Packed<T, V> ahead[ROWS];
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            if (span.begin + i < span.end) next[i] = Packed<T, V>::load(input(span.begin + i));
+            if (span.begin + i < span.end) ahead[i] = Packed<T, V>::load(input(span.begin + i));
         }
+#pragma unroll 1
         for (int64_t t = span.begin; t < span.end; t += ROWS) {
-            Packed<T, V> now[ROWS];
-#pragma unroll
-            for (int i = 0; i < ROWS; i++) {
-                now[i] = next[i];
-                if (t + ROWS + i < span.end) next[i] = Packed<T, V>::load(input(t + ROWS + i));
-            }
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
                 if (t + i < span.end) {
-                    const Channels<V> x = now[i].widened();
+                    const Channels<V> x = ahead[i].widened();
+                    if (t + ROWS + i < span.end) ahead[i] = Packed<T, V>::load(input(t + ROWS + i));
                     Channels<V> sum = start;
 #pragma unroll
                     for (int j = 0; j < CONV_WINDOW - 1; j++) {

@@ -15,6 +15,9 @@ const LINE: usize = 64;
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
 
+/// Steps of `k` that are written out.
+const UNROLL: usize = 4;
+
 /// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them.
 const PREFETCH_STREAM: usize = 64;
 
@@ -152,22 +155,34 @@ unsafe fn sized<S: Simd, W: Lanes, M: Multiply<S>, const MR: usize, const NV: us
             }
         }
         let ahead = if MR <= 2 { PREFETCH_STREAM } else { PREFETCH };
-        for _ in 0..k {
-            let mut weights = [S::splat(0.0); NV];
-            for j in 0..NV {
-                if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
-                    S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
-                }
-                weights[j] = W::load::<S>(b.add(j * S::LANES));
-            }
-            for i in 0..MR {
-                let input = S::splat(*a.add(i * a_stride));
+        // written out, so that the loop's own instructions do not count
+        macro_rules! step {
+            () => {
+                let mut weights = [S::splat(0.0); NV];
                 for j in 0..NV {
-                    sums[i][j] = M::step(input, weights[j], sums[i][j]);
+                    if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
+                        S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
+                    }
+                    weights[j] = W::load::<S>(b.add(j * S::LANES));
                 }
-            }
-            a = a.add(1);
-            b = b.add(NV * S::LANES);
+                for i in 0..MR {
+                    let input = S::splat(*a.add(i * a_stride));
+                    for j in 0..NV {
+                        sums[i][j] = M::step(input, weights[j], sums[i][j]);
+                    }
+                }
+                a = a.add(1);
+                b = b.add(NV * S::LANES);
+            };
+        }
+        for _ in 0..k / UNROLL {
+            step!();
+            step!();
+            step!();
+            step!();
+        }
+        for _ in 0..k % UNROLL {
+            step!();
         }
         for i in 0..MR {
             for j in 0..NV {

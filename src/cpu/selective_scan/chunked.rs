@@ -103,7 +103,7 @@ impl<T: Element> Chunked<'_, T> {
         let Some(slot) = chunk.slot else { return Some(Task::Padding) };
         let h = self.before(i);
         match (chunk.first, chunk.last) {
-            (true, true) => Some(self.scan.from_state(slot)),
+            (true, true) => Some(self.scan.scan_from(slot)),
             (true, false) => Some(Task::From(h)),
             (false, false) => Some(Task::Local { h, decay: h.wrapping_add(self.scan.size()) }),
             (false, true) => None,

@@ -140,7 +140,7 @@ impl<T: Element> Scan<T> {
             let kernel = ScanPart {
                 scan,
                 rows: batch.offsets()[sequence]..batch.offsets()[sequence + 1],
-                task: batch.slots()[sequence].index().map_or(Task::Padding, |slot| scan.from_state(slot)),
+                task: batch.slots()[sequence].index().map_or(Task::Padding, |slot| scan.scan_from(slot)),
                 tiles: part(tiles, 1, parts, index),
                 scratch: scratch.get().wrapping_add(worker * size),
             };
@@ -151,7 +151,7 @@ impl<T: Element> Scan<T> {
     }
 
     /// The scan of a sequence from the state in `slot`, or from zeros.
-    fn from_state(&self, slot: usize) -> Task {
+    fn scan_from(&self, slot: usize) -> Task {
         match self.state.is_null() {
             true => Task::FromZeros,
             false => Task::From(self.state.wrapping_add(slot * self.d_state * self.channels)),

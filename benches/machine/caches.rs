@@ -1,0 +1,80 @@
+//! The sizes of the caches, as the system tells them.
+
+use std::fs::read_to_string;
+
+/// Where an array lies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Level {
+    L1,
+    L2,
+    L3,
+    Memory,
+}
+
+impl Level {
+    pub const ALL: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::Memory];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::L1 => "L1",
+            Level::L2 => "L2",
+            Level::L3 => "L3",
+            Level::Memory => "memory",
+        }
+    }
+}
+
+/// Bytes per core of the L1 and L2 caches, and bytes of the L3 cache.
+pub struct Levels([usize; 3]);
+
+impl Levels {
+    /// As Linux tells, or sizes that are common where it tells nothing.
+    pub fn detect() -> Self {
+        let mut sizes = [32 << 10, 1 << 20, 32 << 20];
+        for index in 0..8 {
+            let read = |name: &str| {
+                read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}"))
+            };
+            let (Ok(level), Ok(kind), Ok(size)) = (read("level"), read("type"), read("size")) else {
+                continue;
+            };
+            let size = size.trim();
+            let (digits, unit) = match size.strip_suffix('K') {
+                Some(digits) => (digits, 1 << 10),
+                None => (size.trim_end_matches('M'), 1 << 20),
+            };
+            if let (Ok(level @ 1..=3), Ok(size)) = (level.trim().parse::<usize>(), digits.parse::<usize>())
+                && kind.trim() != "Instruction"
+            {
+                sizes[level - 1] = size * unit;
+            }
+        }
+        Self(sizes)
+    }
+
+    /// The smallest level that holds `bytes`, of which each thread touches its part.
+    pub fn of(&self, bytes: f64, threads: usize) -> Level {
+        let [l1, l2, l3] = self.0;
+        let part = bytes / threads as f64;
+        if part <= l1 as f64 {
+            Level::L1
+        } else if part <= l2 as f64 {
+            Level::L2
+        } else if bytes <= l3 as f64 {
+            Level::L3
+        } else {
+            Level::Memory
+        }
+    }
+
+    /// Bytes per thread that lie at a level and in none above: half of the level; from memory, `all` over the threads.
+    pub fn bytes(&self, level: Level, threads: usize, all: usize) -> usize {
+        let [l1, l2, l3] = self.0;
+        match level {
+            Level::L1 => l1 / 2,
+            Level::L2 => l2 / 2,
+            Level::L3 => l3 / 2 / threads,
+            Level::Memory => all / threads,
+        }
+    }
+}

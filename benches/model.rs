@@ -1,0 +1,19 @@
+//! `cargo bench --bench model [-- FILTER]`: prefill and decode of the 130m shape; `Gelem/s` are GFLOP/s, `GB/s` are
+//! bytes of weights.
+
+mod cases;
+
+use cases::Unit;
+use cases::model::{Forward, SHAPE_130M, Weights};
+use mamba_kernels::DType::{BF16, F32};
+
+fn main() {
+    let mut criterion = cases::criterion();
+    for dtype in [F32, BF16] {
+        let weights = Weights::new(SHAPE_130M, dtype);
+        cases::time(&mut criterion, &Forward::new(&weights, [1, 512]), Unit::Flops);
+        cases::time(&mut criterion, &Forward::new(&weights, [1, 1]), Unit::BytesRead);
+        cases::time(&mut criterion, &Forward::new(&weights, [8, 1]), Unit::BytesRead);
+    }
+    criterion.final_summary();
+}
