@@ -247,7 +247,8 @@ fn in_proj_writes_both_halves_once() {
         };
         cuda.in_proj(args, &mut Default::default())
     });
-    let (side, features) = if totals[0].kernel == "mk_linear_exact_64" { (64, 2 * d_inner) } else { (128, 2 * d_inner) };
+    let (side, features) =
+        if totals[0].kernel == "mk_linear_exact_64" { (64, 2 * d_inner) } else { (128, 2 * d_inner) };
     let (down, across) = (tokens.div_ceil(side), features.div_ceil(side));
     let loads = sectors(&[across * tokens * d_model * 4, down * features * d_model * 4]);
     check(&totals[0], loads, sectors(&[tokens * features * 4]), 1.10, 0);

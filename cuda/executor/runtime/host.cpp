@@ -52,8 +52,8 @@ bool has_blocks(Dim3 grid) {
 
 }  // namespace
 
-API Device* mamba_executor_new(int checked, uint64_t memory_limit) {
-    return new (std::nothrow) Device(checked != 0, memory_limit);
+API Device* mamba_executor_new(int checked, int counting, uint64_t memory_limit) {
+    return new (std::nothrow) Device(checked != 0, counting != 0, memory_limit);
 }
 
 API void mamba_executor_delete(Device* device) { delete device; }
@@ -134,9 +134,3 @@ API const char* mamba_executor_message(const Device* device) { return device->me
 API const void* mamba_executor_found_at(const Device* device) { return device->found_at; }
 
 API void mamba_executor_totals(const Device* device, executor::Totals* totals) { *totals = device->counter.totals; }
-
-// The size of a kernel's argument struct, or -1 where there is no such kernel.
-API int64_t mamba_executor_args_size(const char* name, size_t name_bytes, int checked) {
-    const executor::Kernel* kernel = executor::find_kernel(name, name_bytes, checked != 0);
-    return kernel == nullptr ? -1 : static_cast<int64_t>(kernel->args_size);
-}

@@ -49,9 +49,11 @@ struct Warp {
 
 // A device: its memory, and the launch that runs on it. A host thread runs at most one launch at a time.
 struct Device {
-    Device(bool checked, size_t memory_limit);
+    // Only a checked device can count.
+    Device(bool checked, bool counting, size_t memory_limit);
 
     bool checked;
+    bool counting;
     GlobalMemory global;
     SharedMemory shared;
     Stacks stacks;

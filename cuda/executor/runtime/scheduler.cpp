@@ -8,8 +8,8 @@ namespace executor {
 
 __thread Device* current = nullptr;
 
-Device::Device(bool checked, size_t memory_limit)
-    : checked(checked), global(checked, memory_limit), shared(checked) {}
+Device::Device(bool checked, bool counting, size_t memory_limit)
+    : checked(checked), counting(counting), global(checked, memory_limit), shared(checked) {}
 
 std::string describe(Dim3 index) {
     return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
@@ -213,7 +213,7 @@ bool run_grid(Device& device) {
     for (Region*& region : device.recent) {
         region = nullptr;
     }
-    device.counter.begin_launch(device.checked, device.shared.base());
+    device.counter.begin_launch(device.counting, device.shared.base());
     current = &device;
     const Dim3 grid = device.grid_dim;
     bool passed = true;

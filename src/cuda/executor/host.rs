@@ -9,9 +9,10 @@ pub(super) struct RawDevice {
 }
 
 /// What a launch cost in accesses of memory. A GPU counts the same for the same accesses.
+#[cfg(test)]
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Loads of global memory by warps.
     pub global_loads: u64,
     /// 32-byte sectors that these loads touch.
@@ -35,7 +36,7 @@ pub struct Totals {
 }
 
 unsafe extern "C" {
-    pub(super) fn mamba_executor_new(checked: c_int, memory_limit: u64) -> *mut RawDevice;
+    pub(super) fn mamba_executor_new(checked: c_int, counting: c_int, memory_limit: u64) -> *mut RawDevice;
     pub(super) fn mamba_executor_delete(device: *mut RawDevice);
     pub(super) fn mamba_executor_alloc(device: *mut RawDevice, bytes: usize) -> u64;
     pub(super) fn mamba_executor_free(device: *mut RawDevice, address: u64) -> c_int;
@@ -64,7 +65,6 @@ unsafe extern "C" {
     ) -> c_int;
     pub(super) fn mamba_executor_message(device: *const RawDevice) -> *const c_char;
     pub(super) fn mamba_executor_found_at(device: *const RawDevice) -> *const c_void;
-    pub(super) fn mamba_executor_totals(device: *const RawDevice, totals: *mut Totals);
     #[cfg(test)]
-    pub(super) fn mamba_executor_args_size(name: *const c_char, name_bytes: usize, checked: c_int) -> i64;
+    pub(super) fn mamba_executor_totals(device: *const RawDevice, totals: *mut Totals);
 }

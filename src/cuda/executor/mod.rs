@@ -6,7 +6,8 @@ mod host;
 #[cfg(test)]
 mod tests;
 
-pub use host::Totals;
+#[cfg(test)]
+pub(crate) use host::Totals;
 
 use super::driver::{Driver, Graph, Launch};
 use crate::error::{Error, Result};
@@ -19,19 +20,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Which build of the kernels runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// Each access is checked and counted; a launch in which something is wrong fails with a report.
+    /// Each access is checked, and in this crate's own tests counted; a launch in which something is wrong fails with a report.
     Checked,
     /// Optimised and unchecked: a wrong address is as bad as in any C++.
     Optimised,
 }
 
 /// What a launch cost, and which kernel it was of.
+#[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaunchCounters {
+pub(crate) struct LaunchCounters {
     /// The kernel's symbol.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// The counts.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
 }
 
 /// A device that runs kernels on the calling thread, one launch at a time.
@@ -43,8 +45,9 @@ pub(crate) struct Executor {
 
 struct Device {
     raw: NonNull<RawDevice>,
-    /// Of the launches since they were last taken.
-    counters: Vec<LaunchCounters>,
+    /// Of the launches since they were last taken, where they are counted.
+    #[cfg(test)]
+    counters: Option<Vec<LaunchCounters>>,
 }
 
 // SAFETY: the C++ object is tied to no thread while no launch runs; a launch begins and ends within one call.
@@ -60,21 +63,26 @@ impl Drop for Device {
 /// What all arrays of a device may have together.
 const MEMORY_LIMIT: u64 = 16 << 30;
 
-/// Launches whose counters are kept at most, so that they do not grow where nobody takes them.
-const KEPT_COUNTERS: usize = 4096;
-
 impl Executor {
     pub(crate) fn new(check: Check) -> Result<Self> {
+        let checked = check == Check::Checked;
+        let counting = checked && cfg!(test);
         // SAFETY: no arguments to get wrong.
-        let raw = unsafe { mamba_executor_new(c_int::from(check == Check::Checked), MEMORY_LIMIT) };
+        let raw = unsafe { mamba_executor_new(checked.into(), counting.into(), MEMORY_LIMIT) };
         let raw =
             NonNull::new(raw).ok_or(Error::OutOfMemory { op: "executor", elements: 1, dtype: "device" })?;
-        Ok(Self { shared: Arc::new(Mutex::new(Device { raw, counters: Vec::new() })), check })
+        let device = Device {
+            raw,
+            #[cfg(test)]
+            counters: counting.then(Vec::new),
+        };
+        Ok(Self { shared: Arc::new(Mutex::new(device)), check })
     }
 
     /// The counters of the launches since the last call, in order. Only [`Check::Checked`] counts.
+    #[cfg(test)]
     pub(crate) fn take_counters(&self) -> Vec<LaunchCounters> {
-        std::mem::take(&mut self.lock().counters)
+        self.lock().counters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Device> {
@@ -99,7 +107,7 @@ impl Device {
         Err(Error::Device { operation: operation.into(), reason })
     }
 
-    fn launch(&mut self, launch: &Launch<'_>, check: Check) -> Result<()> {
+    fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
         let Launch { kernel, grid, block, shared_bytes, args } = *launch;
         // The kernel reads its argument struct where it lies, which must be aligned.
         let mut aligned = vec![0u64; args.len().div_ceil(size_of::<u64>())];
@@ -119,11 +127,12 @@ impl Device {
             )
         };
         self.check(kernel, status)?;
-        if check == Check::Checked && self.counters.len() < KEPT_COUNTERS {
+        #[cfg(test)]
+        if let Some(counters) = &mut self.counters {
             let mut totals = Totals::default();
             // SAFETY: the device lives, and `totals` has the layout that the function fills.
             unsafe { mamba_executor_totals(self.raw.as_ptr(), &mut totals) };
-            self.counters.push(LaunchCounters { kernel: kernel.into(), totals });
+            counters.push(LaunchCounters { kernel: kernel.into(), totals });
         }
         Ok(())
     }
@@ -207,7 +216,7 @@ impl Driver for Executor {
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        self.lock().launch(launch, self.check)
+        self.lock().launch(launch)
     }
 
     fn record(&self, launches: &[Launch<'_>]) -> Result<Box<dyn Graph>> {
@@ -245,7 +254,7 @@ impl Graph for Recording {
         let mut device = self.executor.lock();
         for RecordedLaunch { kernel, grid, block, shared_bytes, args } in &self.launches {
             let launch = Launch { kernel, grid: *grid, block: *block, shared_bytes: *shared_bytes, args };
-            device.launch(&launch, self.executor.check)?;
+            device.launch(&launch)?;
         }
         Ok(())
     }

@@ -54,8 +54,12 @@ fn every_f16_widens_exactly() {
 #[test]
 fn numbers_round_to_the_nearest_half() {
     let mut inputs: Vec<f32> = (0..65535u32).map(|i| f32::from_bits(i.wrapping_mul(65_537 * 31))).collect();
-    inputs.extend([65519.0, 65520.0, 65536.0, 5.9604645e-8, 2.9802322e-8, 2.98023225e-8, 6.1e-5, 6.0999e-5]);
-    inputs.extend([2049.0, 2051.0, -2049.0, 1.00390625, 1.01171875, f32::MAX, f32::INFINITY, f32::NAN, -0.0]);
+    // Ties and their neighbours: at the largest f16, at half of the smallest, at whole numbers, at the fractions of bf16.
+    inputs.extend([65519.0, 65520.0, 65536.0, 2049.0, 2051.0, -2049.0]);
+    let smallest = 2f32.powi(-24);
+    inputs.extend([smallest, smallest / 2.0, (smallest / 2.0).next_up(), smallest * 1.5]);
+    inputs.extend([1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), (1.0 + 2f32.powi(-8)).next_up()]);
+    inputs.extend([f32::MAX, f32::INFINITY, f32::NAN, -0.0]);
     let geometry = Geometry { grid: 65, ..block(1024) };
     let rounded = |kernel| run(Check::Optimised, kernel, geometry, &inputs, inputs.len()).expect("no fault");
     let to_f16: Vec<f32> = inputs.iter().map(|&input| f16::from_f32(input).to_f32()).collect();
