@@ -20,7 +20,7 @@ fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>) {
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("f32")
+    tensor.into_data().try_to_vec::<f32>().expect("f32")
 }
 
 fn scan(batch: usize, tokens: usize, channels: usize) -> SelectiveScan<3> {
