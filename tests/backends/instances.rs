@@ -51,13 +51,13 @@ pub fn cuda(name: &str) -> Option<Vec<Device<Cuda>>> {
     built(name, builders)
 }
 
-/// The same with the faster forms. The executor checks them always: asynchronous copies are where a race hides.
+/// The same with the inexact forms. The executor checks them always: asynchronous copies are where a race hides.
 #[cfg(feature = "cuda")]
-pub fn cuda_fast(name: &str) -> Option<Vec<Device<Cuda>>> {
-    let fast = |builder: CudaBuilder| builder.tensor_cores().parallel_scan();
+pub fn cuda_inexact(name: &str) -> Option<Vec<Device<Cuda>>> {
+    let choose = |builder: CudaBuilder| builder.tensor_cores().parallel_scan();
     match name {
-        "cuda-executor" => built(name, vec![fast(Cuda::builder().executor())]),
-        _ => built(name, vec![fast(Cuda::builder())]),
+        "cuda-executor" => built(name, vec![choose(Cuda::builder().executor())]),
+        _ => built(name, vec![choose(Cuda::builder())]),
     }
 }
 

@@ -10,11 +10,11 @@ mod bounds;
 mod case;
 mod causal_conv1d;
 mod closeness;
+#[cfg(feature = "cuda")]
+mod cuda_inexact;
 mod draw;
 mod elementary;
 mod embedding;
-#[cfg(feature = "cuda")]
-mod fast;
 mod golden;
 mod in_proj;
 mod instances;
@@ -29,7 +29,7 @@ mod shapes;
 
 use instances::{cpu, cpu_inexact, reference};
 #[cfg(feature = "cuda")]
-use instances::{cuda, cuda_fast};
+use instances::{cuda, cuda_inexact};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -167,34 +167,33 @@ isa! {
     avx512 = "avx512";
 }
 
+/// What the CUDA backend promises: as any exact backend, and of its inexact forms.
+#[cfg(feature = "cuda")]
+macro_rules! cuda {
+    ($literal:literal) => {
+        exact!(cuda($literal));
+        mod inexact {
+            tests! { cuda_inexact($literal):
+                linear: cuda_inexact::linear_is_within_its_bound;
+                in_proj: cuda_inexact::in_proj_is_within_its_bound;
+                selective_scan:
+                    cuda_inexact::scan_is_within_its_bound,
+                    cuda_inexact::scan_equals_chunks_of_the_cpu;
+            }
+        }
+    };
+}
+
 /// A GPU, where there is one.
 #[cfg(feature = "cuda")]
 mod cuda {
-    exact!(cuda("cuda"));
+    cuda!("cuda");
 }
 
 /// The kernels of the GPU on the CPU.
 #[cfg(feature = "cuda")]
 mod cuda_executor {
-    exact!(cuda("cuda-executor"));
-}
-
-/// The faster forms of these.
-#[cfg(feature = "cuda")]
-mod cuda_fast {
-    tests! { cuda_fast("cuda"):
-        linear: fast::linear_is_within_its_bound;
-        in_proj: fast::in_proj_is_within_its_bound;
-        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
-    }
-}
-#[cfg(feature = "cuda")]
-mod cuda_executor_fast {
-    tests! { cuda_fast("cuda-executor"):
-        linear: fast::linear_is_within_its_bound;
-        in_proj: fast::in_proj_is_within_its_bound;
-        selective_scan: fast::scan_is_within_its_bound, fast::scan_equals_chunks_of_the_cpu;
-    }
+    cuda!("cuda-executor");
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.

@@ -45,8 +45,13 @@ pub fn cuda(name: &str, builder: mamba_kernels::cuda::CudaBuilder) -> Option<mam
         Err(error) => {
             let required = std::env::var("MAMBA_KERNELS_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|required| required.trim() == name), "{error}");
-            // an unwritable stderr is no reason to fail
-            let _ = writeln!(std::io::stderr(), "SKIPPED: a test of {name}: {error}");
+            static SAID: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+            let mut said = SAID.lock().unwrap_or_else(|error| error.into_inner());
+            if !said.iter().any(|said| said == name) {
+                said.push(name.into());
+                // an unwritable stderr is no reason to fail
+                let _ = writeln!(std::io::stderr(), "SKIPPED: all tests of {name}: {error}");
+            }
             None
         }
     }

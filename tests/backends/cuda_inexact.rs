@@ -1,4 +1,4 @@
-//! The faster forms of the CUDA backend, which are inexact: within bounds of their own, and the bits of the exact form
+//! The inexact forms of the CUDA backend: within bounds of their own, and the bits of the exact form
 //! where they do not apply.
 
 use crate::arrays::{Check, Device};
@@ -45,16 +45,16 @@ fn bits_of<C: Case>(device: &Device<Cuda>, case: &C, choose: impl Fn(CpuBuilder)
     case.run(device).same_bits(&case.run(&Device::new(cpu)), "against portable")
 }
 
-/// Runs drawn and large cases; at least one must be of the fast form.
+/// Runs drawn and large cases; at least one must be of the inexact form.
 fn check_all<C: Case>(
     device: &Device<Cuda>,
-    is_fast: impl Fn(&C) -> bool,
+    applies: impl Fn(&C) -> bool,
     bounds: impl Fn(&C) -> Vec<Vec<Approx>>,
     more: Vec<C::Spec>,
 ) {
     let (largest, count) = (std::cell::Cell::new(0.0), std::cell::Cell::new(0));
     let check = |case: &C| {
-        if !is_fast(case) {
+        if !applies(case) {
             return bits_of(device, case, |cpu| cpu);
         }
         count.set(count.get() + 1);
@@ -65,8 +65,8 @@ fn check_all<C: Case>(
     };
     more.iter().for_each(|spec| check(&C::of(spec, Flavour::Plain)).unwrap());
     for_cases(|_| Flavour::Plain, |case: &C, _| check(case));
-    println!("{}, fast: {} cases, largest error / bound {:.3}", C::NAME, count.get(), largest.get());
-    assert!(count.get() > 0, "no case of the fast form");
+    println!("{}, inexact: {} cases, largest error / bound {:.3}", C::NAME, count.get(), largest.get());
+    assert!(count.get() > 0, "no case of the inexact form");
 }
 
 fn narrow(dtype: DType) -> bool {
@@ -74,21 +74,21 @@ fn narrow(dtype: DType) -> bool {
 }
 
 pub fn linear_is_within_its_bound(devices: &[Device<Cuda>]) {
-    let is_fast = |case: &Linear| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
+    let applies = |case: &Linear| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
     let bounds = |case: &Linear| vec![bounds::linear_on_tensor_cores(case)];
-    check_all(ends(devices)[1], is_fast, bounds, Linear::large());
+    check_all(ends(devices)[1], applies, bounds, Linear::large());
 }
 
 pub fn in_proj_is_within_its_bound(devices: &[Device<Cuda>]) {
-    let is_fast = |case: &InProj| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
+    let applies = |case: &InProj| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
     let bounds = |case: &InProj| case.halves().iter().map(bounds::linear_on_tensor_cores).collect();
-    check_all(ends(devices)[1], is_fast, bounds, InProj::large());
+    check_all(ends(devices)[1], applies, bounds, InProj::large());
 }
 
 pub fn scan_is_within_its_bound(devices: &[Device<Cuda>]) {
-    let is_fast = |case: &SelectiveScan| case.sequences.lengths.iter().any(|&length| length > CHUNK.get());
+    let applies = |case: &SelectiveScan| case.sequences.lengths.iter().any(|&length| length > CHUNK.get());
     let bounds = |case: &SelectiveScan| bounds::selective_scan_in_chunks(case, CHUNK.get());
-    check_all(ends(devices)[1], is_fast, bounds, selective_scan::long());
+    check_all(ends(devices)[1], applies, bounds, selective_scan::long());
 }
 
 /// The scan that is parallel over time has the bits of the CPU's scan in chunks of as many tokens.
