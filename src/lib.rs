@@ -63,3 +63,8 @@ pub use rows::{Rows, Storage};
 #[cfg(all(doctest, feature = "model"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide to slices, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/linking/slices.md")]
+struct Slices;

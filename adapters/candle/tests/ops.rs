@@ -202,20 +202,41 @@ fn what_is_refused_and_why() -> Result<()> {
         change(&mut scan)?;
         Ok::<_, candle_core::Error>(error(scan.run(None, None)))
     };
-    let short = refused(&|scan| Ok(scan.d = draw(1, &[5])?))?;
+    let short = refused(&|scan| {
+        scan.d = draw(1, &[5])?;
+        Ok(())
+    })?;
     assert!(short.contains("selective_scan: argument `d`: expected channels = 6, found 5"), "{short}");
-    let turned = refused(&|scan| Ok(scan.u = draw(1, &[1, 6, 4])?.transpose(1, 2)?))?;
+    let turned = refused(&|scan| {
+        scan.u = draw(1, &[1, 6, 4])?.transpose(1, 2)?;
+        Ok(())
+    })?;
     assert!(turned.contains("argument `u`: expected contiguous rows"), "{turned}");
-    let broadcast = refused(&|scan| Ok(scan.z = draw(1, &[6])?.broadcast_as((1, 4, 6))?))?;
+    let broadcast = refused(&|scan| {
+        scan.z = draw(1, &[6])?.broadcast_as((1, 4, 6))?;
+        Ok(())
+    })?;
     assert!(broadcast.contains("argument `z`: expected contiguous rows"), "{broadcast}");
-    let mixed = refused(&|scan| Ok(scan.delta = scan.delta.to_dtype(DType::F16)?))?;
+    let mixed = refused(&|scan| {
+        scan.delta = scan.delta.to_dtype(DType::F16)?;
+        Ok(())
+    })?;
     assert!(mixed.contains("argument `delta`: expected f32"), "{mixed}");
-    let double = refused(&|scan| Ok(scan.u = scan.u.to_dtype(DType::F64)?))?;
+    let double = refused(&|scan| {
+        scan.u = scan.u.to_dtype(DType::F64)?;
+        Ok(())
+    })?;
     assert!(double.contains("expected f32, f16 or bf16, found f64"), "{double}");
     // there are no backward kernels: a gradient that someone will ask for is refused, not lost
     for change in [
-        (|scan| Ok(scan.u = Var::from_tensor(&scan.u)?.as_tensor().clone())) as fn(&mut Scan) -> Result<()>,
-        |scan| Ok(scan.a = Var::from_tensor(&scan.a)?.as_tensor().affine(1.0, 0.0)?),
+        (|scan| {
+            scan.u = Var::from_tensor(&scan.u)?.as_tensor().clone();
+            Ok(())
+        }) as fn(&mut Scan) -> Result<()>,
+        |scan| {
+            scan.a = Var::from_tensor(&scan.a)?.as_tensor().affine(1.0, 0.0)?;
+            Ok(())
+        },
     ] {
         let tracked = refused(&change)?;
         assert!(tracked.contains("backward is not supported for selective_scan"), "{tracked}");
