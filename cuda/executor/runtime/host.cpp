@@ -140,3 +140,9 @@ API const void* mamba_executor_found_at(const Device* device) { return device->f
 API void mamba_executor_totals(const Device* device, executor::Totals* totals) {
     *totals = device->counter.totals;
 }
+
+// The size of a kernel's argument struct, or -1 where there is no such kernel.
+API int64_t mamba_executor_args_size(const char* name, size_t name_bytes, int checked) {
+    const executor::Kernel* kernel = executor::find_kernel(name, name_bytes, checked != 0);
+    return kernel == nullptr ? -1 : static_cast<int64_t>(kernel->args_size);
+}
