@@ -87,6 +87,13 @@ impl Executor {
         self.lock().counters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// The size of a kernel's argument struct by its compiled source, or -1 where there is no such kernel.
+    #[cfg(test)]
+    pub(crate) fn args_size(kernel: &str) -> i64 {
+        // SAFETY: the name is as long as is said.
+        unsafe { mamba_executor_args_size(kernel.as_ptr().cast(), kernel.len(), 1) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Device> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
