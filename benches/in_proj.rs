@@ -22,5 +22,7 @@ fn main() {
     ] {
         cases::time(&mut criterion, &Product::new("in_proj", sizes, dtype), unit);
     }
+    let fast = Product::new("in_proj", shape_130m(512), F32).bf16_dot();
+    cases::time(&mut criterion, &fast, Unit::Flops);
     criterion.final_summary();
 }

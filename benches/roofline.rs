@@ -13,7 +13,7 @@ mod roofline_plot;
 
 use cases::model::{Forward, SHAPE_130M, Weights};
 use cases::{Case, Conv, Norm, Product, Scan, Work, checked};
-use machine::{Level, Memory, Traffic, elementary_rate, fma_peak};
+use machine::{Level, Memory, Traffic, bf16_dot_peak, elementary_rate, fma_peak};
 use mamba_kernels::Cpu;
 use mamba_kernels::DType::{BF16, F16, F32};
 use mamba_kernels::cpu::{Elementary, Isa};
@@ -26,6 +26,8 @@ use std::time::Instant;
 enum Resource {
     /// Multiply-adds.
     Fma,
+    /// bf16 dot products.
+    Bf16Dot,
     /// `Elementary::Exp`, the crate's own: there is no instruction for it.
     Exp,
     Bandwidth(Traffic, Level),
@@ -35,6 +37,7 @@ impl Resource {
     fn name(self) -> String {
         match self {
             Resource::Fma => "multiply-adds".into(),
+            Resource::Bf16Dot => "bf16 dot products".into(),
             Resource::Exp => "exponentials".into(),
             Resource::Bandwidth(traffic, level) => format!("{} {}", level.name(), traffic.name()),
         }
@@ -42,7 +45,7 @@ impl Resource {
 
     fn unit(self) -> &'static str {
         match self {
-            Resource::Fma => "GFLOP/s",
+            Resource::Fma | Resource::Bf16Dot => "GFLOP/s",
             Resource::Exp => "Gexp/s",
             Resource::Bandwidth(..) => "GB/s",
         }
@@ -52,6 +55,7 @@ impl Resource {
     fn amount(self, work: &Work) -> f64 {
         match self {
             Resource::Fma => work.flops,
+            Resource::Bf16Dot => work.bf16_flops,
             Resource::Exp => work.exps,
             Resource::Bandwidth(Traffic::Read, _) => work.read,
             Resource::Bandwidth(Traffic::Write, _) => work.written,
@@ -66,6 +70,7 @@ struct Row {
     kernel: String,
     shape: String,
     dtype: String,
+    mode: &'static str,
     isa: Isa,
     threads: usize,
     work: Work,
@@ -86,7 +91,7 @@ impl Row {
 
     fn json(&self) -> Value {
         json!({
-            "kernel": self.kernel, "shape": self.shape, "dtype": self.dtype, "mode": "exact",
+            "kernel": self.kernel, "shape": self.shape, "dtype": self.dtype, "mode": self.mode,
             "isa": self.isa.name(), "threads": self.threads,
             "achieved": rounded(self.achieved / 1e9), "ceiling": rounded(self.ceiling / 1e9),
             "unit": self.limit.unit(), "limit": self.limit.name(), "fraction": rounded(self.fraction()),
@@ -118,6 +123,7 @@ struct Ceilings {
     isa: Isa,
     threads: usize,
     fma: f64,
+    bf16_dot: f64,
     exp: f64,
     exp2: f64,
     /// Of each traffic, from each level.
@@ -130,6 +136,7 @@ impl Ceilings {
             isa,
             threads,
             fma: fma_peak(isa, threads),
+            bf16_dot: bf16_dot_peak(isa, threads),
             exp: elementary_rate(isa, Elementary::Exp, threads),
             exp2: elementary_rate(isa, Elementary::Exp2, threads),
             bandwidth: bandwidth.to_vec(),
@@ -139,6 +146,7 @@ impl Ceilings {
     fn of(&self, resource: Resource) -> f64 {
         match resource {
             Resource::Fma => self.fma,
+            Resource::Bf16Dot => self.bf16_dot,
             Resource::Exp => self.exp,
             Resource::Bandwidth(traffic, level) => {
                 let found = self.bandwidth.iter().find(|row| (row.0, row.1) == (traffic, level));
@@ -155,18 +163,24 @@ impl Ceilings {
             share if share > 4.0 => Traffic::Write,
             _ => Traffic::Copy,
         };
-        let resources = [Resource::Fma, Resource::Exp, Resource::Bandwidth(traffic, level)];
-        let seconds = |resource: Resource| resource.amount(work) / self.of(resource);
+        let resources =
+            [Resource::Fma, Resource::Bf16Dot, Resource::Exp, Resource::Bandwidth(traffic, level)];
+        let seconds = |resource: Resource| match resource.amount(work) {
+            0.0 => 0.0,
+            amount => amount / self.of(resource),
+        };
         resources.into_iter().max_by(|&a, &b| seconds(a).total_cmp(&seconds(b))).expect("three of them")
     }
 
     fn arithmetic(&self) -> Vec<Value> {
         let rates = [
             ("multiply-adds", self.fma, "GFLOP/s"),
+            ("bf16 dot products", self.bf16_dot, "GFLOP/s"),
             ("exp", self.exp, "Gexp/s"),
             ("exp2", self.exp2, "Gexp/s"),
         ];
-        rates.map(|(name, rate, unit)| ceiling(name, self.isa.name(), self.threads, rate, unit)).into()
+        let there = rates.into_iter().filter(|(_, rate, _)| *rate > 0.0);
+        there.map(|(name, rate, unit)| ceiling(name, self.isa.name(), self.threads, rate, unit)).collect()
     }
 }
 
@@ -186,6 +200,7 @@ impl Bench {
     fn measure(&mut self, resource: Resource, isa: Isa, threads: usize) -> f64 {
         match resource {
             Resource::Fma => fma_peak(isa, threads),
+            Resource::Bf16Dot => bf16_dot_peak(isa, threads),
             Resource::Exp => elementary_rate(isa, Elementary::Exp, threads),
             Resource::Bandwidth(traffic, level) => self.memory.bandwidth(traffic, level, threads),
         }
@@ -221,6 +236,7 @@ impl Bench {
             kernel: case.op().into(),
             shape: case.shape(),
             dtype: case.dtype().to_string(),
+            mode: case.mode(),
             isa,
             threads,
             work,
@@ -262,6 +278,11 @@ fn cases() -> Vec<(Box<dyn Case>, usize)> {
         ("in_proj", [1, 2560, 10240], F16, 1),
     ] {
         cases.push((Box::new(Product::new(role, sizes, dtype)), sets));
+    }
+    if cases::cpus().iter().any(|cpu| bf16_dot_peak(cpu.isa(), 1) > 0.0) {
+        for m in [512, 64, 8] {
+            cases.push((Box::new(Product::new("in_proj", [m, 768, 3072], F32).bf16_dot()), 1));
+        }
     }
     for (sizes, dtype, sets) in [
         ([1, 2048, 1536, 16], F32, 2),

@@ -3,7 +3,7 @@
 
 use crate::batch::Batch;
 use crate::element::{DType, Element, Scalar};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 use crate::rows::{Rows, Storage};
 
@@ -98,6 +98,22 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Self::Weights>;
 
+    /// Runs `ops`, calls of this backend's ops with the workspace that it is given: work that is asked for again and
+    /// again over the same memory, as a decode step is. A backend may keep it and run it as one from then on.
+    ///
+    /// The host neither reads nor writes the memory of the ops meanwhile, and vouches for token ids: an op cannot
+    /// refuse them. After an error none of the ops may have run, or some.
+    ///
+    /// # Errors
+    /// Those of `ops`.
+    fn step<E: From<Error>>(
+        &self,
+        workspace: &mut Self::Workspace,
+        ops: impl FnOnce(&mut Self::Workspace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        ops(workspace)
+    }
+
     /// The two branches of a Mamba block from one matrix product: see [`InProj`].
     ///
     /// # Errors
@@ -166,12 +182,22 @@ pub struct Availability {
     pub status: std::result::Result<String, String>,
 }
 
+/// What a GPU would run on, or why there is none.
+fn cuda() -> std::result::Result<String, String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::probe().map_err(|error| match error {
+        Error::Unavailable { reason, .. } => reason,
+        error => error.to_string(),
+    });
+    #[cfg(not(feature = "cuda"))]
+    Err("this build has no CUDA backend: the feature `cuda` is off".into())
+}
+
 /// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
 pub fn list() -> Vec<Availability> {
-    let cuda = "this build has no CUDA backend".to_string();
     let cpu = crate::Cpu::builder().build();
     vec![
-        Availability { name: "cuda", status: Err(cuda) },
+        Availability { name: "cuda", status: cuda() },
         Availability {
             name: "cpu",
             status: cpu.map(|cpu| cpu.description()).map_err(|error| error.to_string()),

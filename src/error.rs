@@ -37,6 +37,14 @@ pub enum Error {
         /// Why it is not there, and what would bring it.
         reason: String,
     },
+    /// A device failed at work that was asked of it: a kernel that it could not run, or a copy.
+    #[error("{operation} failed on the device: {reason}")]
+    Device {
+        /// What was asked: a kernel by its symbol, or a copy.
+        operation: String,
+        /// What the device, or its driver, said.
+        reason: String,
+    },
 }
 
 /// `Result` with this crate's [`Error`].

@@ -8,6 +8,7 @@
 //! - [`Backend`]: one method per op; [`Reference`] is the oracle in f64, [`Cpu`] the exact CPU backend
 //! - [`Batch`]: ragged batches, so that prefill, decode, packing and continuous batching are one call
 //! - `model` (feature `model`, on by default): published checkpoints, state and generation
+//! - `candle` (feature `candle`): the same on candle's tensors, and its Mamba model
 //!
 //! # One result, bit for bit
 //! Every op of [`Cpu`] is defined as a fixed sequence of IEEE-754 binary32 operations. Thread count, batch, order of
@@ -33,7 +34,11 @@
 
 mod backend;
 mod batch;
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod element;
 mod error;
 mod host;
@@ -46,6 +51,8 @@ mod rows;
 pub use backend::{Availability, Backend, WeightMatrix, best, list};
 pub use batch::{Batch, Slot};
 pub use cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use element::{DType, Element, Scalar};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
@@ -56,3 +63,8 @@ pub use rows::{Rows, Storage};
 #[cfg(all(doctest, feature = "model"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide to slices, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/linking/slices.md")]
+struct Slices;

@@ -38,7 +38,7 @@ impl<T> Storage for &mut [T] {
 }
 
 /// The error of [`Storage::slice`].
-fn not_within(range: &Range<usize>, len: usize) -> Error {
+pub(crate) fn not_within(range: &Range<usize>, len: usize) -> Error {
     let expected = format_args!("a range within 0..{len}").to_string();
     Error::argument("Storage::slice", "range", expected, format_args!("{range:?}"))
 }

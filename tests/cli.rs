@@ -136,6 +136,7 @@ fn wrong_arguments() {
     fails(&logits(&["--split", "3,0"]), 2, &["--split has a piece of length 0"]);
     fails(&["generate", "--backend", "gpu"], 2, &["gpu", "cpu", "reference"]);
     fails(&["generate", "--backend", "reference", "--threads", "2"], 2, &["--threads", "reference"]);
+    fails(&["generate", "--backend", "reference", "--bf16-products"], 2, &["--bf16-products", "reference"]);
 }
 
 #[test]
@@ -220,6 +221,9 @@ fn a_split_changes_no_bit_of_the_logits() {
         assert!(file(&["--split", split]) == whole, "{split}");
     }
     assert!(file(&["--threads", "1"]) == whole && file(&["--threads", "3"]) == whole);
+    let fast = file(&["--bf16-products"]);
+    assert!(fast != whole, "the mode does nothing");
+    assert!(file(&["--bf16-products", "--threads", "1", "--split", "2,3,1"]) == fast);
 }
 
 /// A copy of a model of 40 tokens, with a tokenizer whose token i is the word `w` and i. Its file has

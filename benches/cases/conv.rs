@@ -109,6 +109,7 @@ impl Case for Conv {
             read: bytes,
             written: bytes,
             resident: 2.0 * bytes * self.turns as f64,
+            ..Work::default()
         }
     }
 

@@ -17,6 +17,9 @@ pub use timed::{Unit, cpus, criterion, time};
 
 use mamba_kernels::{Cpu, DType, Element};
 
+/// The arithmetic of the contract.
+pub const EXACT: &str = "exact";
+
 /// An op at one shape.
 pub trait Case {
     /// The name of the op.
@@ -34,7 +37,13 @@ pub trait Case {
 
     /// `op/shape/type`
     fn id(&self) -> String {
-        format!("{}/{}/{}", self.op(), self.shape(), self.dtype())
+        let mode = if self.mode() == EXACT { String::new() } else { format!("-{}", self.mode()) };
+        format!("{}/{}/{}{mode}", self.op(), self.shape(), self.dtype())
+    }
+
+    /// The arithmetic: the contract's, or the name of an inexact mode.
+    fn mode(&self) -> &'static str {
+        EXACT
     }
 }
 
@@ -50,6 +59,8 @@ pub trait Placed {
 pub struct Work {
     /// Multiplications and additions.
     pub flops: f64,
+    /// Multiplications and additions of bf16 dot products.
+    pub bf16_flops: f64,
     /// Exponentials, or functions that hold one.
     pub exps: f64,
     /// Bytes that have to be read.

@@ -183,7 +183,7 @@ impl Case for Forward {
         let (layers, head) = (self.weights.sizes.layer_weights(), self.weights.sizes.head_weights());
         let bytes = ((layers + head) * self.weights.dtype.size()) as f64;
         let flops = 2.0 * (self.b * self.l * layers + self.b * head) as f64;
-        Work { flops, exps: 0.0, read: bytes, written: 0.0, resident: bytes }
+        Work { flops, read: bytes, resident: bytes, ..Work::default() }
     }
 
     fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {

@@ -76,6 +76,7 @@ impl Case for Norm {
             read: 2.0 * bytes,
             written: 2.0 * bytes,
             resident: 3.0 * bytes,
+            ..Work::default()
         }
     }
 

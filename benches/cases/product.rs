@@ -1,6 +1,7 @@
 //! Matrix products: `in_proj` and `linear`.
 
-use super::{Case, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
+use super::{Case, EXACT, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
+use mamba_kernels::cpu::Products;
 use mamba_kernels::ops::{Epilogue, InProj, Linear};
 use mamba_kernels::{Backend, Cpu, DType, Element, Reference, Rows};
 use std::cell::OnceCell;
@@ -16,6 +17,7 @@ pub struct Product {
     n: usize,
     weights: DType,
     epilogue: Epilogue,
+    products: Products,
     /// Values and bounds of the distinct rows.
     oracle: OnceCell<(Vec<f32>, Vec<f64>)>,
 }
@@ -24,7 +26,12 @@ impl Product {
     /// `role` is `in_proj` for that op, or what the linear layer is in the model.
     pub fn new(role: &'static str, [m, k, n]: [usize; 3], weights: DType) -> Self {
         let epilogue = if role == "out_proj" { Epilogue::Residual } else { Epilogue::Store };
-        Self { role, m, k, n, weights, epilogue, oracle: OnceCell::new() }
+        Self { role, m, k, n, weights, epilogue, products: Products::Exact, oracle: OnceCell::new() }
+    }
+
+    /// The same by bf16 dot products.
+    pub fn bf16_dot(self) -> Self {
+        Self { products: Products::Bf16Dot, ..self }
     }
 
     fn rows(&self, cols: usize, rows: usize, seed: u64) -> Vec<f32> {
@@ -124,13 +131,20 @@ impl Case for Product {
         self.weights
     }
 
+    fn mode(&self) -> &'static str {
+        if self.products == Products::Bf16Dot { "bf16dot" } else { EXACT }
+    }
+
     fn work(&self) -> Work {
         let outputs = (self.m * self.n) as f64;
         let residual = if self.epilogue == Epilogue::Residual { 4.0 * outputs } else { 0.0 };
-        let read = (self.n * self.k * self.weights.size() + self.m * self.k * 4) as f64 + residual;
+        let size = if self.products == Products::Bf16Dot { 2 } else { self.weights.size() };
+        let read = (self.n * self.k * size + self.m * self.k * 4) as f64 + residual;
         let written = 4.0 * outputs;
+        let (flops, fast) = (2.0 * outputs * self.k as f64, self.products == Products::Bf16Dot);
         Work {
-            flops: 2.0 * outputs * self.k as f64,
+            flops: if fast { 0.0 } else { flops },
+            bf16_flops: if fast { flops } else { 0.0 },
             exps: 0.0,
             read,
             written,
@@ -139,7 +153,8 @@ impl Case for Product {
     }
 
     fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
-        Box::new(self.on(cpu, self.m, false))
+        let builder = Cpu::builder().isa(cpu.isa()).threads(cpu.threads()).products(self.products);
+        Box::new(self.on(&builder.build().expect("this CPU has it"), self.m, false))
     }
 
     /// One rounding per step of the sum, each at most that of the sum of the magnitudes.
@@ -150,7 +165,8 @@ impl Case for Product {
                 on.run();
                 on.outputs()
             };
-            let scale = (self.k + 2) as f64 * rounding(DType::F32);
+            let factors = if self.products == Products::Bf16Dot { 2.01 * rounding(DType::BF16) } else { 0.0 };
+            let scale = factors + (self.k + 2) as f64 * rounding(DType::F32);
             (run(false), run(true).into_iter().map(|sum| scale * f64::from(sum)).collect())
         });
         within(found, DType::F32, |i| (expected[i % expected.len()], bounds[i % bounds.len()]))

@@ -121,6 +121,7 @@ impl Case for Scan {
             read,
             written,
             resident: read + written,
+            ..Work::default()
         }
     }
 

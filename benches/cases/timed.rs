@@ -44,13 +44,13 @@ pub fn time(criterion: &mut Criterion, case: &dyn Case, unit: Unit) {
     let work = case.work();
     let mut group = criterion.benchmark_group(format!("{}/{}", case.op(), case.shape()));
     group.throughput(match unit {
-        Unit::Flops => Throughput::Elements(work.flops as u64),
+        Unit::Flops => Throughput::Elements((work.flops + work.bf16_flops) as u64),
         Unit::Exps => Throughput::Elements(work.exps as u64),
         Unit::Bytes => Throughput::BytesDecimal((work.read + work.written) as u64),
         Unit::BytesRead => Throughput::BytesDecimal(work.read as u64),
     });
     for cpu in cpus() {
-        if cpu.isa() == Isa::Portable && work.flops > PORTABLE_FLOPS {
+        if cpu.isa() == Isa::Portable && work.flops + work.bf16_flops > PORTABLE_FLOPS {
             continue;
         }
         let mut placed = None;

@@ -12,6 +12,20 @@ pub fn fma_peak(isa: Isa, threads: usize) -> f64 {
     threads as f64 * flops as f64 / best.fold(f64::INFINITY, f64::min)
 }
 
+/// The bf16 dot product instruction from registers, in FLOP per second; 0 where the instruction set has none.
+pub fn bf16_dot_peak(isa: Isa, threads: usize) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
+        const STEPS: u64 = 200_000;
+        // SAFETY: the CPU has the feature.
+        let run = || unsafe { x86::dot_bf16(STEPS) };
+        let best = (0..3).map(|_| seconds_on(threads, 3, |_| _ = black_box(run())));
+        return threads as f64 * run() as f64 / best.fold(f64::INFINITY, f64::min);
+    }
+    let _ = (isa, threads);
+    0.0
+}
+
 /// Runs `steps` times twelve independent chains of fused multiply-adds; gives the number of operations.
 fn fma_loop(isa: Isa, steps: u64) -> u64 {
     match isa {
@@ -71,6 +85,19 @@ mod x86 {
         }
         black_box(sums);
         steps * 12 * 16 * 2
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn dot_bf16(steps: u64) -> u64 {
+        let factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.5), _mm512_set1_ps(0.25));
+        let mut sums = [_mm512_set1_ps(0.5); 12];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+        steps * 12 * 32 * 2
     }
 
     #[target_feature(enable = "avx2,fma")]

@@ -5,7 +5,7 @@ mod caches;
 mod memory;
 mod streams;
 
-pub use arithmetic::{elementary_rate, fma_peak};
+pub use arithmetic::{bf16_dot_peak, elementary_rate, fma_peak};
 pub use caches::{Level, Levels};
 pub use memory::{Memory, Traffic};
 

@@ -8,7 +8,7 @@
 //! 1. A vector holds neighbouring channels; each lane is one channel.
 //! 2. Taps before the start of the sequence are read from the state, which holds the inputs as they were.
 //! 3. Several vectors of channels of a row are worked on side by side, so that their chains overlap.
-//! 4. Threads take ranges of channels of a sequence: channels are independent.
+//! 4. Threads take ranges of rows of a sequence, or of channels where rows are few: outputs are independent.
 
 use super::Cpu;
 use super::isa::Kernel;
@@ -29,6 +29,9 @@ const AHEAD: usize = 512;
 
 /// Vectors at once.
 const VECTORS: usize = 4;
+
+/// Fewest rows of a part of a sequence.
+const ROWS_PER_PART: usize = 16;
 
 /// Fewest elements that are worth a thread of their own.
 const ELEMENTS_PER_PART: usize = 1 << 14;
@@ -69,33 +72,59 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
     let most = shape.channels.div_ceil(lanes);
     let wanted = (shape.tokens * shape.channels).div_ceil(ELEMENTS_PER_PART).min(cpu.threads());
     let parts = wanted.div_ceil(batch.len().max(1)).min(most); // of each sequence
+    // where several tasks share a sequence, its state is updated when all of them have read it
     cpu.threads.for_each(batch.len() * parts, |_, index| {
         let (sequence, index) = (index / parts, index % parts);
-        let rows = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
+        let whole = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
+        let (mut rows, mut channels) = (whole.clone(), 0..shape.channels);
+        if whole.len() >= parts * ROWS_PER_PART {
+            let part = part(whole.len(), 1, parts, index);
+            rows = whole.start + part.start..whole.start + part.end;
+        } else {
+            channels = part(shape.channels, lanes, parts, index);
+        }
         let slot = batch.slots()[sequence].index();
-        let channels = part(shape.channels, lanes, parts, index);
-        // SAFETY: the arguments are validated; tasks differ in their rows and slot, or in their channels.
-        unsafe { T::causal_conv1d(cpu.isa, ConvPart { conv: conv.get(), rows, slot, channels }) }
+        let part =
+            ConvPart { conv: conv.get(), whole, rows, slot, channels, outputs: true, state: parts == 1 };
+        // SAFETY: the arguments are validated; tasks differ in their rows and slot, or in their channels, and a state
+        // is written by a task that has its sequence to itself.
+        unsafe { T::causal_conv1d(cpu.isa, part) }
     });
+    if parts > 1 && !conv.get().state.is_null() {
+        cpu.threads.for_each(batch.len(), |_, sequence| {
+            let whole = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
+            let (slot, channels) = (batch.slots()[sequence].index(), 0..shape.channels);
+            let rows = whole.clone();
+            let part =
+                ConvPart { conv: conv.get(), whole, rows, slot, channels, outputs: false, state: true };
+            // SAFETY: as above; no task reads a state any more.
+            unsafe { T::causal_conv1d(cpu.isa, part) }
+        });
+    }
     Ok(())
 }
 
 pub struct ConvPart<T> {
     conv: Conv<T>,
+    /// The rows of the sequence, and those whose outputs are wanted.
+    whole: Range<usize>,
     rows: Range<usize>,
     /// `None` for padding.
     slot: Option<usize>,
     channels: Range<usize>,
+    outputs: bool,
+    /// Whether the state is updated.
+    state: bool,
 }
 
 impl<T: Element> Kernel for ConvPart<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { conv, rows, slot, channels } = self;
+        let Self { conv, whole, rows, slot, channels, outputs, state: update } = self;
         // SAFETY: the caller vouches for these rows, this slot and these channels.
         unsafe {
             let Some(slot) = slot else {
-                for t in rows {
+                for t in rows.clone().filter(|_| outputs) {
                     for c in channels.clone() {
                         *conv.output.add(t * conv.output_stride + c) = T::from_f32(0.0);
                     }
@@ -106,34 +135,52 @@ impl<T: Element> Kernel for ConvPart<T> {
                 true => std::ptr::null_mut(),
                 false => conv.state.add(slot * (conv.d_conv - 1) * conv.channels),
             };
-            // the first rows have taps in the state
-            let head = rows.end.min(rows.start + conv.d_conv - 1);
-            for t in rows.start..head {
-                for c in channels.clone().step_by(S::LANES) {
-                    conv.output_vector::<S>(t, t - rows.start, state, c, S::LANES.min(channels.end - c));
-                }
+            if outputs {
+                conv.outputs::<S>(whole.start, rows, state, &channels);
             }
-            match conv.d_conv {
-                1 => conv.body::<S, 1>(head..rows.end, &channels),
-                2 => conv.body::<S, 2>(head..rows.end, &channels),
-                3 => conv.body::<S, 3>(head..rows.end, &channels),
-                4 => conv.body::<S, 4>(head..rows.end, &channels),
-                taps => {
-                    for t in head..rows.end {
-                        for c in channels.clone().step_by(S::LANES) {
-                            conv.output_vector::<S>(t, taps, state, c, S::LANES.min(channels.end - c));
-                        }
-                    }
-                }
-            }
-            if !state.is_null() {
-                conv.update_state::<S>(rows, state, channels);
+            if update && !state.is_null() {
+                conv.update_state::<S>(whole, state, channels);
             }
         }
     }
 }
 
 impl<T: Element> Conv<T> {
+    /// The outputs of some rows of the sequence that starts at row `start`.
+    #[inline(always)]
+    unsafe fn outputs<S: Simd>(
+        &self,
+        start: usize,
+        rows: Range<usize>,
+        state: *const f32,
+        channels: &Range<usize>,
+    ) {
+        // SAFETY: the rows, the state and these channels exist.
+        unsafe {
+            // the first rows have taps in the state
+            let head = rows.start.max(rows.end.min(start + self.d_conv - 1));
+            for t in rows.start..head {
+                for c in channels.clone().step_by(S::LANES) {
+                    self.output_vector::<S>(t, t - start, state, c, S::LANES.min(channels.end - c));
+                }
+            }
+            match self.d_conv {
+                1 => self.body::<S, 1>(head..rows.end, channels),
+                2 => self.body::<S, 2>(head..rows.end, channels),
+                3 => self.body::<S, 3>(head..rows.end, channels),
+                4 => self.body::<S, 4>(head..rows.end, channels),
+                _ => {
+                    for t in head..rows.end {
+                        for c in channels.clone().step_by(S::LANES) {
+                            let count = S::LANES.min(channels.end - c);
+                            self.output_vector::<S>(t, t - start, state, c, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// The outputs of rows whose taps are all in the sequence.
     #[inline(always)]
     unsafe fn body<S: Simd, const TAPS: usize>(&self, rows: Range<usize>, channels: &Range<usize>) {

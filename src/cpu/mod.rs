@@ -9,6 +9,7 @@ mod embedding;
 pub(crate) mod gemm;
 mod isa;
 mod math;
+mod modes;
 mod rms_norm;
 mod selective_scan;
 pub(crate) mod simd;
@@ -17,6 +18,7 @@ mod threads;
 pub use elementary::Elementary;
 pub use gemm::PackedWeights;
 pub use isa::{ISA_VARIABLE, Isa};
+pub use modes::{Products, ScanOrder};
 
 use crate::backend::Backend;
 use crate::element::{DType, Element, Scalar};
@@ -27,6 +29,7 @@ use crate::rows::Rows;
 use bytemuck::cast_slice;
 use gemm::pack::Aligned;
 use isa::Supported;
+use selective_scan::Chunk;
 use std::sync::Arc;
 use threads::Threads;
 
@@ -34,6 +37,8 @@ use threads::Threads;
 #[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Supported,
+    products: Products,
+    scan_order: ScanOrder,
     threads: Arc<Threads>,
 }
 
@@ -44,6 +49,9 @@ pub struct Workspace {
     inputs: Aligned<f32>,
     /// Scratch of the scan, a part per thread.
     scan: Aligned<f32>,
+    /// Of the scan in chunks: the chunks, and their states and products of decays.
+    chunks: Vec<Chunk>,
+    states: Aligned<f32>,
 }
 
 /// Chooses what a [`Cpu`] runs on.
@@ -51,6 +59,8 @@ pub struct Workspace {
 pub struct CpuBuilder {
     isa: Option<Isa>,
     threads: Option<usize>,
+    products: Products,
+    scan_order: ScanOrder,
 }
 
 impl CpuBuilder {
@@ -63,6 +73,18 @@ impl CpuBuilder {
     /// The number of threads, instead of the number of CPUs that this process may use.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// How matrix products are computed, instead of exactly.
+    pub fn products(mut self, products: Products) -> Self {
+        self.products = products;
+        self
+    }
+
+    /// How the selective scan goes through time, instead of token by token.
+    pub fn scan_order(mut self, order: ScanOrder) -> Self {
+        self.scan_order = order;
         self
     }
 
@@ -80,7 +102,8 @@ impl CpuBuilder {
         if !(1..=4096).contains(&threads) {
             return Err(Error::argument("CpuBuilder::build", "threads", "1 to 4096", threads));
         }
-        Ok(Cpu { isa, threads: Arc::new(Threads::new(threads)) })
+        let Self { products, scan_order, .. } = self;
+        Ok(Cpu { isa, products, scan_order, threads: Arc::new(Threads::new(threads)) })
     }
 }
 
@@ -99,7 +122,12 @@ impl Cpu {
     /// where this CPU has it. [`CpuBuilder::build`] says when it has not.
     pub fn new() -> Self {
         let isa = Supported::from_environment().unwrap_or_else(|_| Supported::best());
-        Cpu { isa, threads: Arc::new(Threads::new(available_threads())) }
+        Cpu {
+            isa,
+            products: Products::Exact,
+            scan_order: ScanOrder::Sequential,
+            threads: Arc::new(Threads::new(available_threads())),
+        }
     }
 
     /// Chooses instruction set and threads.
@@ -117,11 +145,26 @@ impl Cpu {
         self.threads.count()
     }
 
-    /// One line that names instruction set and threads.
+    /// How the matrix products of weights that this backend packs are computed.
+    pub fn products(&self) -> Products {
+        self.products
+    }
+
+    /// How the selective scan goes through time.
+    pub fn scan_order(&self) -> ScanOrder {
+        self.scan_order
+    }
+
+    /// One line that names instruction set, threads and inexact modes.
     pub fn description(&self) -> String {
         let threads = self.threads();
         let plural = if threads == 1 { "" } else { "s" };
-        format!("{} vectors, {threads} thread{plural}", self.isa())
+        let products = if self.products == Products::Bf16Dot { ", bf16 products" } else { "" };
+        let scan = match self.scan_order {
+            ScanOrder::Sequential => String::new(),
+            ScanOrder::Chunked { tokens } => format!(", scan in chunks of {tokens} tokens"),
+        };
+        format!("{} vectors, {threads} thread{plural}{products}{scan}", self.isa())
     }
 }
 
@@ -141,7 +184,7 @@ impl Backend for Cpu {
         macro_rules! pack_as {
             ($t:ty) => {{
                 let data: &[$t] = cast_slice(data);
-                PackedWeights::new(Rows::strided(data, offset, rows, cols, stride)?, self.isa)
+                PackedWeights::new(Rows::strided(data, offset, rows, cols, stride)?, self.isa, self.products)
             }};
         }
         match W::DTYPE {

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::scratch::Activations;
+use super::source::Source;
 use super::state::LayerState;
-use super::weights::Checkpoint;
 use super::{Config, ModelError};
 use crate::backend::Backend;
 use crate::batch::Batch;
@@ -31,16 +31,16 @@ impl<B: Backend> Block<B> {
     pub(super) fn load(
         backend: &B,
         config: &Config,
-        checkpoint: &Checkpoint<'_>,
+        source: &impl Source,
         layer: usize,
     ) -> Result<Self, ModelError> {
         let Config { d_model, d_inner, d_state, d_conv, dt_rank, .. } = *config;
         let name = |part: &str| format!("backbone.layers.{layer}.{part}");
-        let matrix = |part, rows, cols| checkpoint.matrix(backend, &[&name(part)], rows, cols);
-        let vector = |part, len| checkpoint.vector(backend, &name(part), len);
+        let matrix = |part, rows, cols| source.matrix(backend, &[&name(part)], rows, cols);
+        let vector = |part, len| source.vector(backend, &name(part), len);
         let optional = |there: bool, part, len| there.then(|| vector(part, len)).transpose();
-        let conv = checkpoint.widened(&name("mixer.conv1d.weight"), &[d_inner, 1, d_conv])?;
-        let a_log = checkpoint.widened(&name("mixer.A_log"), &[d_inner, d_state])?;
+        let conv = source.widened(&name("mixer.conv1d.weight"), &[d_inner, 1, d_conv])?;
+        let a_log = source.widened(&name("mixer.A_log"), &[d_inner, d_state])?;
         Ok(Self {
             norm: vector("norm.weight", d_model)?,
             in_proj: matrix("mixer.in_proj.weight", 2 * d_inner, d_model)?,

@@ -120,6 +120,14 @@ pub enum ModelError {
         /// The type in the file.
         found: String,
     },
+    /// A tensor that another library holds could not be had from it.
+    #[error("tensor `{name}`: {source}")]
+    Tensor {
+        /// The tensor's name.
+        name: String,
+        /// What the library said.
+        source: Source,
+    },
     /// A file that is not a saved state, or one of another version.
     #[error("{file}: not a saved state: expected {expected}, found {found}")]
     StateFile {

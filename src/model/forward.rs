@@ -108,44 +108,78 @@ impl<B: Backend> Mamba<B> {
         let chunk_rows = scratch.chunk_tokens().min(tokens.len());
         let head_rows = if logits == Logits::All { chunk_rows } else { lasts.len() };
         let mut fitted = scratch.fit(&self.backend, &self.config, chunk_rows, head_rows)?;
+        let is_step = batch.tokens() <= batch.len() && batch.tokens() <= chunk_rows;
+        if is_step && observe.is_none() && logits != Logits::All {
+            self.step(tokens, batch, &lasts, state, &mut fitted)?;
+            return self.last_logits(batch, &mut fitted, lasts.len(), out);
+        }
 
         let mut done = 0; // rows of `head.normed` that are filled, with Logits::Last
         for start in (0..tokens.len()).step_by(chunk_rows) {
             let chunk = start..tokens.len().min(start + chunk_rows);
-            self.blocks(tokens, batch, &chunk, state, &mut fitted, &mut observe)?;
+            self.write_tokens(&tokens[chunk.clone()], &mut fitted)?;
+            self.blocks(batch, &chunk, state, &mut fitted, &mut observe)?;
             match logits {
                 Logits::None => {}
                 Logits::Last => {
                     let here = lasts[done..].iter().take_while(|&&row| row < chunk.end).count();
-                    let mut left = &lasts[done..done + here];
-                    while !left.is_empty() {
-                        let (count, step) = equal_steps(left);
-                        self.norm_f(&mut fitted, left[0] - start, count, step, done)?;
-                        (left, done) = (&left[count..], done + count);
-                    }
+                    self.norm_rows(&mut fitted, &lasts[done..done + here], start, done)?;
+                    done += here;
                 }
                 Logits::All => {
                     self.norm_f(&mut fitted, 0, chunk.len(), 1, 0)?;
                     self.show(&mut observe, Stage::Normed, &chunk, &fitted.head.normed)?;
                     let target = &mut out[chunk.start * vocab..chunk.end * vocab];
-                    self.lm_head(&mut fitted, chunk.len(), target)?;
+                    self.lm_head(&mut fitted, chunk.len())?;
+                    self.read_logits(&fitted, target)?;
                 }
             }
         }
-        match logits {
-            Logits::All => {
-                let padding = batch.sequences().filter(|(_, slot)| slot.index().is_none());
-                padding.for_each(|(rows, _)| out[rows.start * vocab..rows.end * vocab].fill(0.0));
+        if logits == Logits::All {
+            let padding = batch.sequences().filter(|(_, slot)| slot.index().is_none());
+            padding.for_each(|(rows, _)| out[rows.start * vocab..rows.end * vocab].fill(0.0));
+            return Ok(out);
+        }
+        self.lm_head(&mut fitted, done)?;
+        self.last_logits(batch, &mut fitted, done, out)
+    }
+
+    /// A token or none of each sequence, of which the rows `lasts` are wanted, as one step of the backend.
+    fn step(
+        &self,
+        tokens: &[u32],
+        batch: &Batch,
+        lasts: &[usize],
+        state: &mut State<B>,
+        fitted: &mut Fitted<'_, B>,
+    ) -> Result<(), ModelError> {
+        self.write_tokens(tokens, fitted)?;
+        let Fitted { activations, head, workspace } = fitted;
+        self.backend.step(workspace, |workspace| {
+            let mut fitted = Fitted { activations, head, workspace };
+            self.blocks(batch, &(0..tokens.len()), state, &mut fitted, &mut None)?;
+            self.norm_rows(&mut fitted, lasts, 0, 0)?;
+            self.lm_head(&mut fitted, lasts.len())
+        })
+    }
+
+    /// The first `done` rows of logits of the head, in the rows of `out` of the sequences that they belong to.
+    fn last_logits(
+        &self,
+        batch: &Batch,
+        fitted: &mut Fitted<'_, B>,
+        done: usize,
+        mut out: Vec<f32>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let vocab = self.config.vocab_size;
+        if done * vocab == out.len() {
+            self.read_logits(fitted, &mut out)?;
+        } else if done > 0 {
+            let mut compact = crate::host::zeros(CALL, done * vocab)?;
+            self.read_logits(fitted, &mut compact)?;
+            for (row, (sequence, _)) in compact.chunks_exact(vocab).zip(live(batch)) {
+                out[sequence * vocab..][..vocab].copy_from_slice(row);
             }
-            Logits::Last if done == rows => self.lm_head(&mut fitted, done, &mut out)?,
-            Logits::Last if done > 0 => {
-                let mut compact = crate::host::zeros(CALL, done * vocab)?;
-                self.lm_head(&mut fitted, done, &mut compact)?;
-                for (row, (sequence, _)) in compact.chunks_exact(vocab).zip(live(batch)) {
-                    out[sequence * vocab..][..vocab].copy_from_slice(row);
-                }
-            }
-            _ => {}
         }
         Ok(out)
     }
@@ -169,10 +203,15 @@ impl<B: Backend> Mamba<B> {
         Ok(())
     }
 
-    /// The embedding and the blocks of one chunk.
+    /// The tokens of a chunk, to the backend.
+    fn write_tokens(&self, tokens: &[u32], fitted: &mut Fitted<'_, B>) -> Result<(), ModelError> {
+        let target = self.backend.view_mut(&mut fitted.activations.tokens);
+        Ok(self.backend.write(tokens, target.slice(0..tokens.len())?)?)
+    }
+
+    /// The embedding and the blocks of one chunk, whose tokens have been written.
     fn blocks(
         &self,
-        tokens: &[u32],
         batch: &Batch,
         chunk: &Range<usize>,
         state: &mut State<B>,
@@ -182,7 +221,6 @@ impl<B: Backend> Mamba<B> {
         let (backend, rows) = (&self.backend, chunk.len());
         let Fitted { activations: arrays, workspace, .. } = fitted;
         let batch = cut(batch, chunk)?;
-        backend.write(&tokens[chunk.clone()], backend.view_mut(&mut arrays.tokens).slice(0..rows)?)?;
         let embedding = Embedding::<B, f32> {
             tokens: backend.view(&arrays.tokens).slice(0..rows)?,
             weight: &self.embedding,
@@ -212,6 +250,23 @@ impl<B: Backend> Mamba<B> {
         Ok(())
     }
 
+    /// The final norm of these rows of the batch, ascending, in the chunk that starts at `start`, to the head's rows
+    /// from `target`.
+    fn norm_rows(
+        &self,
+        fitted: &mut Fitted<'_, B>,
+        mut rows: &[usize],
+        start: usize,
+        mut target: usize,
+    ) -> Result<(), ModelError> {
+        while !rows.is_empty() {
+            let (count, step) = equal_steps(rows);
+            self.norm_f(fitted, rows[0] - start, count, step, target)?;
+            (rows, target) = (&rows[count..], target + count);
+        }
+        Ok(())
+    }
+
     /// The final norm of `count` rows of the residual stream, `step` rows apart, to the head's rows from `target`.
     fn norm_f(
         &self,
@@ -235,8 +290,8 @@ impl<B: Backend> Mamba<B> {
         Ok(backend.rms_norm(norm, workspace)?)
     }
 
-    /// The head over the first `rows` normed rows, to the host.
-    fn lm_head(&self, fitted: &mut Fitted<'_, B>, rows: usize, out: &mut [f32]) -> Result<(), ModelError> {
+    /// The head over the first `rows` normed rows.
+    fn lm_head(&self, fitted: &mut Fitted<'_, B>, rows: usize) -> Result<(), ModelError> {
         let (backend, vocab) = (&self.backend, self.config.vocab_size);
         let Fitted { head, workspace, .. } = fitted;
         let linear = Linear::<B, f32, f32> {
@@ -246,7 +301,12 @@ impl<B: Backend> Mamba<B> {
             epilogue: Epilogue::Store,
             output: Rows::new(backend.view_mut(&mut head.logits), rows, vocab)?,
         };
-        backend.linear(linear, workspace)?;
-        Ok(backend.read(backend.view(&head.logits).slice(0..rows * vocab)?, out)?)
+        Ok(backend.linear(linear, workspace)?)
+    }
+
+    /// The first logits of the head, to the host.
+    fn read_logits(&self, fitted: &Fitted<'_, B>, out: &mut [f32]) -> Result<(), ModelError> {
+        let logits = self.backend.view(&fitted.head.logits).slice(0..out.len())?;
+        Ok(self.backend.read(logits, out)?)
     }
 }

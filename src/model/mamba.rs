@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::block::Block;
+use super::source::Source;
 use super::weights::{self, Checkpoint};
 use super::{Config, ModelError, State};
 use crate::backend::Backend;
@@ -37,7 +38,7 @@ impl<B: Backend> Mamba<B> {
         let config = Config::parse(&weights::read_text(&file)?, &file.display().to_string())?;
         let files = weights::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_checkpoint(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint)
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -47,7 +48,7 @@ impl<B: Backend> Mamba<B> {
     pub fn from_bytes(backend: B, config_json: &str, safetensors: &[u8]) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
         let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
-        Self::from_checkpoint(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint)
     }
 
     /// The small trained model that ships with this crate: its tokens are bytes.
@@ -60,14 +61,15 @@ impl<B: Backend> Mamba<B> {
         Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
     }
 
-    fn from_checkpoint(backend: B, config: Config, checkpoint: &Checkpoint<'_>) -> Result<Self, ModelError> {
+    /// Loads the weights that `config` asks for.
+    pub(crate) fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let matrix = |names: &[&str]| checkpoint.matrix(&backend, names, vocab, d_model);
+        let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);
         let embedding = matrix(&EMBEDDING)?;
         let lm_head = if config.tie_embeddings { None } else { Some(matrix(&["lm_head.weight"])?) };
-        let norm_f = checkpoint.vector(&backend, "backbone.norm_f.weight", d_model)?;
-        let blocks = (0..config.n_layer).map(|layer| Block::load(&backend, &config, checkpoint, layer));
+        let norm_f = source.vector(&backend, "backbone.norm_f.weight", d_model)?;
+        let blocks = (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer));
         let blocks = blocks.collect::<Result<_, _>>()?;
         Ok(Self { backend, config, embedding, blocks, norm_f, lm_head })
     }

@@ -40,6 +40,7 @@ mod mamba;
 mod mapped;
 mod sampler;
 mod scratch;
+pub(crate) mod source;
 mod state;
 mod state_file;
 mod weights;

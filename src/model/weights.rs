@@ -1,6 +1,7 @@
 //! [`Checkpoint`]: the tensors of one safetensors file, or of shards with an index, by name.
 #![forbid(unsafe_code)]
 
+use super::source::Source;
 use super::{ModelError, mapped};
 use crate::backend::Backend;
 use crate::element::{Element, Scalar};
@@ -104,44 +105,6 @@ impl<'a> Checkpoint<'a> {
         Ok(Self { files: files.collect::<Result<_, ModelError>>()? })
     }
 
-    /// The matrix `[rows, cols]` under the first of `names` that is there, packed in its stored type.
-    pub(super) fn matrix<B: Backend>(
-        &self,
-        backend: &B,
-        names: &[&str],
-        rows: usize,
-        cols: usize,
-    ) -> Result<B::Weights, ModelError> {
-        let tensor = self.tensor(names, &[rows, cols])?;
-        Ok(match tensor.dtype {
-            Dtype::F32 => backend.pack(Rows::new(&elements::<f32>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::F16 => backend.pack(Rows::new(&elements::<f16>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::BF16 => backend.pack(Rows::new(&elements::<bf16>(tensor.bytes)?[..], rows, cols)?)?,
-            _ => return Err(tensor.unsupported()),
-        })
-    }
-
-    /// The values of the tensor `name`, widened.
-    pub(super) fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let tensor = self.tensor(&[name], shape)?;
-        match tensor.dtype {
-            Dtype::F32 => Ok(elements::<f32>(tensor.bytes)?.into_owned()),
-            Dtype::F16 => widen::<f16>(tensor.bytes),
-            Dtype::BF16 => widen::<bf16>(tensor.bytes),
-            _ => Err(tensor.unsupported()),
-        }
-    }
-
-    /// The values of the tensor `name`, widened and uploaded.
-    pub(super) fn vector<B: Backend>(
-        &self,
-        backend: &B,
-        name: &str,
-        len: usize,
-    ) -> Result<B::Buffer<f32>, ModelError> {
-        Ok(backend.upload(&self.widened(name, &[len])?)?)
-    }
-
     fn tensor<'t>(&'t self, names: &[&'t str], shape: &[usize]) -> Result<Tensor<'t>, ModelError> {
         for &name in names {
             for (file, tensors) in &self.files {
@@ -157,6 +120,34 @@ impl<'a> Checkpoint<'a> {
         let files: Vec<&str> = self.files.iter().map(|(file, _)| *file).collect();
         let files = if files.is_empty() { "no file at all".into() } else { files.join(", ") };
         Err(ModelError::MissingTensor { name: names.join("` or `"), files })
+    }
+}
+
+impl Source for Checkpoint<'_> {
+    fn matrix<B: Backend>(
+        &self,
+        backend: &B,
+        names: &[&str],
+        rows: usize,
+        cols: usize,
+    ) -> Result<B::Weights, ModelError> {
+        let tensor = self.tensor(names, &[rows, cols])?;
+        Ok(match tensor.dtype {
+            Dtype::F32 => backend.pack(Rows::new(&elements::<f32>(tensor.bytes)?[..], rows, cols)?)?,
+            Dtype::F16 => backend.pack(Rows::new(&elements::<f16>(tensor.bytes)?[..], rows, cols)?)?,
+            Dtype::BF16 => backend.pack(Rows::new(&elements::<bf16>(tensor.bytes)?[..], rows, cols)?)?,
+            _ => return Err(tensor.unsupported()),
+        })
+    }
+
+    fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.tensor(&[name], shape)?;
+        match tensor.dtype {
+            Dtype::F32 => Ok(elements::<f32>(tensor.bytes)?.into_owned()),
+            Dtype::F16 => widen::<f16>(tensor.bytes),
+            Dtype::BF16 => widen::<bf16>(tensor.bytes),
+            _ => Err(tensor.unsupported()),
+        }
     }
 }
 

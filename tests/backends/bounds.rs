@@ -8,7 +8,7 @@
 //! time, so that the same functions give the contract's bits. [`linear`], [`causal_conv1d`], [`selective_scan`] and
 //! [`rms_norm`] are that; nothing in them is tuned.
 
-use crate::arrays::Matrix;
+use crate::arrays::{Matrix, stored};
 use crate::causal_conv1d::CausalConv1d;
 use crate::linear::Linear;
 use crate::rms_norm::RmsNorm;
@@ -39,6 +39,11 @@ pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
     f64::from(exponent.max(smallest) - digits + 1).exp2()
 }
 
+/// Zero of the same sign where it is subnormal.
+fn flushed(value: f32) -> f32 {
+    if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
+}
+
 /// A number of the contract's computation: in exact arithmetic, in binary32, and a bound on the difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Approx {
@@ -52,6 +57,20 @@ impl Approx {
 
     pub fn exact(value: f32) -> Self {
         Self { value: value.into(), error: 0.0, binary32: value }
+    }
+
+    /// A number rounded to bf16, zero where it is subnormal.
+    fn bf16_factor(value: f32) -> Self {
+        let binary32 = stored(flushed(value), DType::BF16);
+        Self { value: value.into(), error: (f64::from(binary32) - f64::from(value)).abs(), binary32 }
+    }
+
+    /// Zero where it is subnormal.
+    fn flushed(self) -> Self {
+        let smallest = f32::MIN_POSITIVE;
+        let binary32 = flushed(self.binary32);
+        let lost = if self.value.abs() - self.error < smallest.into() { smallest.into() } else { 0.0 };
+        Self { error: self.error + lost, binary32, ..self }
     }
 
     /// The rounded result of an operation that gives `value` within `error` before it is rounded.
@@ -149,13 +168,52 @@ impl Approx {
 
 /// `sum = fma(input[k], weight[k], sum)` from 0; the bias; the epilogue.
 pub fn linear(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        input
+            .iter()
+            .zip(weight)
+            .fold(Approx::ZERO, |sum, (&x, &w)| Approx::exact(x).fma(Approx::exact(w), sum))
+    })
+}
+
+/// [`linear`] of factors rounded to bf16, the second of each pair first, with no subnormal sum.
+pub fn linear_bf16_dot(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        let mut sum = Approx::ZERO;
+        for (input, weight) in input.chunks(2).zip(weight.chunks(2)) {
+            for (&x, &w) in input.iter().zip(weight).rev() {
+                sum = Approx::bf16_factor(x).fma(Approx::bf16_factor(w), sum).flushed();
+            }
+        }
+        sum
+    })
+}
+
+/// [`linear`] on tensor cores: inputs are rounded to the type of the weight; products are exact; sums are in binary32,
+/// in an unknown order, and may be cut off where others are rounded. So each of the additions, one per product and one
+/// per group of 16, is off by at most 2^-23 of the sum of the products' sizes. There are no bits to state.
+#[cfg(feature = "cuda")]
+pub fn linear_on_tensor_cores(case: &Linear) -> Vec<Approx> {
+    linear_by(case, |input, weight| {
+        let (mut value, mut moved, mut size) = (0.0, 0.0, 0.0);
+        for (&x, &w) in input.iter().zip(weight) {
+            let (rounded, x, w) = (f64::from(stored(x, case.weight.dtype)), f64::from(x), f64::from(w));
+            value += x * w;
+            moved += ((rounded - x) * w).abs();
+            size += (rounded * w).abs();
+        }
+        let additions = input.len() + input.len().div_ceil(16);
+        let error = (moved + additions as f64 * 2f64.powi(-23) * size) * F64;
+        Approx { value, error, binary32: f32::NAN }
+    })
+}
+
+/// `sum` of each row of inputs and of weights; the bias; the epilogue.
+fn linear_by(case: &Linear, sum: impl Fn(&[f32], &[f32]) -> Approx) -> Vec<Approx> {
     let mut out = Vec::new();
     for t in 0..case.input.rows {
         for n in 0..case.weight.rows {
-            let mut sum = Approx::ZERO;
-            for (&x, &w) in case.input.row(t).iter().zip(case.weight.row(n)) {
-                sum = Approx::exact(x).fma(Approx::exact(w), sum);
-            }
+            let mut sum = sum(case.input.row(t), case.weight.row(n));
             if let Some(bias) = &case.bias {
                 sum = sum.add(Approx::exact(bias.values[n]));
             }
@@ -204,58 +262,96 @@ pub fn causal_conv1d(case: &CausalConv1d) -> Vec<Vec<Approx>> {
 /// The formulas of the contract, with `exp` as `exp2(delta · (a · log2 e))`: the constant is rounded, and so are both
 /// products, so that the error of the exponent grows with its size.
 pub fn selective_scan(case: &SelectiveScan) -> Vec<Vec<Approx>> {
+    selective_scan_in_chunks(case, usize::MAX)
+}
+
+/// [`selective_scan`] of each sequence in chunks of `length` tokens. All but the first and the last are first scanned
+/// from zeros, for the state that the next one starts from: `fma(exp2(Σ delta · (a · log2 e)), before, from zeros)`.
+pub fn selective_scan_in_chunks(case: &SelectiveScan, length: usize) -> Vec<Vec<Approx>> {
     let (channels, d_state) = (case.u.cols, case.a.rows);
+    let mut output = vec![Approx::ZERO; case.u.rows * channels];
+    let pool = case.state.as_ref().map(|state| &state.values);
+    let mut state: Option<Vec<Approx>> =
+        pool.map(|values| values.iter().map(|&value| Approx::exact(value)).collect());
+    for (rows, slot) in case.sequences.iter() {
+        let Some(slot) = slot.index() else { continue };
+        let zeros = vec![Approx::ZERO; d_state * channels];
+        let mut none = zeros.clone();
+        let h = match &mut state {
+            Some(state) => &mut state[slot * d_state * channels..][..d_state * channels],
+            None => &mut none[..],
+        };
+        for start in rows.clone().step_by(length) {
+            let chunk = start..rows.end.min(start.saturating_add(length));
+            let before = h.to_vec();
+            scan_rows(case, chunk.clone(), h, &mut output);
+            if start > rows.start && chunk.end < rows.end {
+                let mut local = zeros.clone();
+                let sums = scan_rows(case, chunk, &mut local, &mut vec![Approx::ZERO; output.len()]);
+                for (i, (h, before)) in h.iter_mut().zip(before).enumerate() {
+                    let decay = sums[i % channels].mul(rate(case, i / channels, i % channels)).exp2();
+                    *h = decay.fma(before, local[i]);
+                }
+            }
+        }
+    }
+    [output].into_iter().chain(state).collect()
+}
+
+/// `a · log2 e`
+fn rate(case: &SelectiveScan, n: usize, channel: usize) -> Approx {
     let rounded = f64::from(std::f32::consts::LOG2_E);
     let log2_e = Approx {
         value: std::f64::consts::LOG2_E,
         error: (rounded - std::f64::consts::LOG2_E).abs(),
         binary32: std::f32::consts::LOG2_E,
     };
-    let mut output = vec![Approx::ZERO; case.u.rows * channels];
-    let pool = case.state.as_ref().map(|state| &state.values);
-    let mut state: Option<Vec<Approx>> =
-        pool.map(|values| values.iter().map(|&value| Approx::exact(value)).collect());
+    Approx::exact(case.a.at(n, channel)).mul(log2_e)
+}
+
+/// Some rows of a sequence, token by token from the states `h` on. Gives the sum of delta per channel.
+fn scan_rows(
+    case: &SelectiveScan,
+    rows: std::ops::Range<usize>,
+    h: &mut [Approx],
+    output: &mut [Approx],
+) -> Vec<Approx> {
+    let (channels, d_state) = (case.u.cols, case.a.rows);
     let vector = |vector: &Option<Matrix>, i: usize| vector.as_ref().map(|v| Approx::exact(v.values[i]));
-    for (rows, slot) in case.sequences.iter() {
-        let Some(slot) = slot.index() else { continue };
-        let mut none = vec![Approx::ZERO; d_state * channels];
-        let h = match &mut state {
-            Some(state) => &mut state[slot * d_state * channels..][..d_state * channels],
-            None => &mut none[..],
-        };
-        for t in rows {
-            for i in 0..channels {
-                let group = i / (channels / case.n_groups) * d_state;
-                let u = Approx::exact(case.u.at(t, i));
-                let mut delta = Approx::exact(case.delta.at(t, i));
-                if let Some(bias) = vector(&case.delta_bias, i) {
-                    delta = delta.add(bias);
-                }
-                if case.delta_softplus {
-                    delta = delta.softplus();
-                }
-                let delta_u = delta.mul(u);
-                let mut sums = [Approx::ZERO; 4];
-                for n in 0..d_state {
-                    let b = Approx::exact(case.b.at(t, group + n));
-                    let c = Approx::exact(case.c.at(t, group + n));
-                    let decay = delta.mul(Approx::exact(case.a.at(n, i)).mul(log2_e)).exp2();
-                    let h = &mut h[n * channels + i];
-                    *h = decay.fma(*h, delta_u.mul(b));
-                    sums[n % 4] = c.fma(*h, sums[n % 4]);
-                }
-                let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-                if let Some(d) = vector(&case.d, i) {
-                    y = u.fma(d, y);
-                }
-                if let Some(z) = &case.z {
-                    y = y.mul(Approx::exact(z.at(t, i)).silu());
-                }
-                output[t * channels + i] = y;
+    let mut delta_sums = vec![Approx::ZERO; channels];
+    for t in rows {
+        for i in 0..channels {
+            let group = i / (channels / case.n_groups) * d_state;
+            let u = Approx::exact(case.u.at(t, i));
+            let mut delta = Approx::exact(case.delta.at(t, i));
+            if let Some(bias) = vector(&case.delta_bias, i) {
+                delta = delta.add(bias);
             }
+            if case.delta_softplus {
+                delta = delta.softplus();
+            }
+            delta_sums[i] = delta_sums[i].add(delta);
+            let delta_u = delta.mul(u);
+            let mut sums = [Approx::ZERO; 4];
+            for n in 0..d_state {
+                let b = Approx::exact(case.b.at(t, group + n));
+                let c = Approx::exact(case.c.at(t, group + n));
+                let decay = delta.mul(rate(case, n, i)).exp2();
+                let h = &mut h[n * channels + i];
+                *h = decay.fma(*h, delta_u.mul(b));
+                sums[n % 4] = c.fma(*h, sums[n % 4]);
+            }
+            let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+            if let Some(d) = vector(&case.d, i) {
+                y = u.fma(d, y);
+            }
+            if let Some(z) = &case.z {
+                y = y.mul(Approx::exact(z.at(t, i)).silu());
+            }
+            output[t * channels + i] = y;
         }
     }
-    [output].into_iter().chain(state).collect()
+    delta_sums
 }
 
 /// Sixteen partial sums of squares and their tree; `1 / sqrt(mean + eps)`; two products. About

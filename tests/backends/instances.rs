@@ -1,8 +1,13 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
 use crate::arrays::Device;
+use crate::linear::Linear;
+use crate::modes::Inexact;
+use crate::selective_scan::SelectiveScan;
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
+#[cfg(feature = "cuda")]
+use mamba_kernels::{Cuda, Error, cuda::CudaBuilder};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Mutex;
@@ -21,21 +26,72 @@ pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
     Some((1..=3).map(device).collect())
 }
 
+/// The same in the inexact modes of its ops.
+pub fn cpu_inexact(name: &str) -> Option<Vec<Device<Cpu>>> {
+    let device = |device: Device<Cpu>| {
+        let cpu = Cpu::builder().isa(device.backend.isa()).threads(device.backend.threads());
+        Device::new(SelectiveScan::choose(Linear::choose(cpu)).build().unwrap())
+    };
+    Some(cpu(name)?.into_iter().map(device).collect())
+}
+
 /// The oracle.
 pub fn reference(_: &str) -> Option<Vec<Device<Reference>>> {
     Some(vec![Device::new(Reference)])
 }
 
-/// Prints that an instance is skipped, once and past the capture of test output; fails where it is required.
+/// The CUDA backend: `cuda` is a GPU; `cuda-executor` runs the same kernels and launches on the CPU, first without
+/// and then with the checks of every access.
+#[cfg(feature = "cuda")]
+pub fn cuda(name: &str) -> Option<Vec<Device<Cuda>>> {
+    let builders = match name {
+        "cuda-executor" => vec![Cuda::builder().unchecked_executor(), Cuda::builder().executor()],
+        _ => vec![Cuda::builder()],
+    };
+    built(name, builders)
+}
+
+/// The same with the inexact forms. The executor checks them always: asynchronous copies are where a race hides.
+#[cfg(feature = "cuda")]
+pub fn cuda_inexact(name: &str) -> Option<Vec<Device<Cuda>>> {
+    let choose = |builder: CudaBuilder| builder.tensor_cores().parallel_scan();
+    match name {
+        "cuda-executor" => built(name, vec![choose(Cuda::builder().executor())]),
+        _ => built(name, vec![choose(Cuda::builder())]),
+    }
+}
+
+/// The backends, and a line that says what they run on; or `None`, and a line that says why they do not.
+#[cfg(feature = "cuda")]
+fn built(name: &str, builders: Vec<CudaBuilder>) -> Option<Vec<Device<Cuda>>> {
+    let built: Result<Vec<Cuda>, _> = builders.into_iter().map(CudaBuilder::build).collect();
+    match built {
+        Ok(backends) => {
+            for backend in &backends {
+                say(&format!("RUNNING: {name} on {}", backend.description()));
+            }
+            Some(backends.into_iter().map(Device::new).collect())
+        }
+        Err(Error::Unavailable { reason, .. }) => absent(name, &reason),
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+/// Prints a line once, past the capture of test output.
+fn say(line: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(|error| error.into_inner()).insert(line.into()) {
+        // an unwritable stderr is no reason to fail
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// Prints that an instance is skipped; fails where it is required.
 fn absent<T>(name: &str, why: &str) -> Option<T> {
     let required = std::env::var(REQUIRE).unwrap_or_default();
     if required.split(',').any(|required| required.trim() == name) {
         panic!("{name} is required by {REQUIRE}, and {why}");
     }
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    if SAID.lock().unwrap_or_else(|error| error.into_inner()).insert(name.into()) {
-        // an unwritable stderr is no reason to fail
-        let _ = writeln!(std::io::stderr(), "SKIPPED: all tests of {name}: {why}");
-    }
+    say(&format!("SKIPPED: all tests of {name}: {why}"));
     None
 }

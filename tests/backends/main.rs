@@ -10,6 +10,8 @@ mod bounds;
 mod case;
 mod causal_conv1d;
 mod closeness;
+#[cfg(feature = "cuda")]
+mod cuda_inexact;
 mod draw;
 mod elementary;
 mod embedding;
@@ -17,6 +19,7 @@ mod golden;
 mod in_proj;
 mod instances;
 mod linear;
+mod modes;
 mod properties;
 mod refusals;
 mod rms_norm;
@@ -24,7 +27,9 @@ mod selective_scan;
 mod sequences;
 mod shapes;
 
-use instances::{cpu, reference};
+use instances::{cpu, cpu_inexact, reference};
+#[cfg(feature = "cuda")]
+use instances::{cuda, cuda_inexact};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -124,6 +129,33 @@ macro_rules! isa {
                     properties::linear_refuses_weights_of_another_isa,
                     properties::in_proj_refuses_weights_of_another_isa;
             }
+            mod inexact {
+                tests! { cpu_inexact($literal):
+                    linear:
+                        modes::equals_reference<Linear>,
+                        modes::equals_stated_bits<Linear>,
+                        modes::equals_portable_bits<Linear>,
+                        modes::linear_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<Linear>,
+                        properties::any_rows_give_the_same_bits<Linear>;
+                    in_proj:
+                        modes::equals_reference<InProj>,
+                        modes::equals_stated_bits<InProj>,
+                        modes::equals_portable_bits<InProj>,
+                        modes::in_proj_refuses_weights_of_the_other_mode,
+                        properties::any_layout_gives_the_same_bits<InProj>,
+                        properties::any_rows_give_the_same_bits<InProj>;
+                    selective_scan:
+                        modes::equals_reference<SelectiveScan>,
+                        modes::equals_stated_bits<SelectiveScan>,
+                        modes::equals_portable_bits<SelectiveScan>,
+                        modes::a_long_chunk_gives_the_exact_bits,
+                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
+                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
+                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
+                }
+            }
         })+
     };
 }
@@ -133,6 +165,35 @@ isa! {
     neon = "neon";
     avx2 = "avx2";
     avx512 = "avx512";
+}
+
+/// What the CUDA backend promises: as any exact backend, and of its inexact forms.
+#[cfg(feature = "cuda")]
+macro_rules! cuda {
+    ($literal:literal) => {
+        exact!(cuda($literal));
+        mod inexact {
+            tests! { cuda_inexact($literal):
+                linear: cuda_inexact::linear_is_within_its_bound;
+                in_proj: cuda_inexact::in_proj_is_within_its_bound;
+                selective_scan:
+                    cuda_inexact::scan_is_within_its_bound,
+                    cuda_inexact::scan_equals_chunks_of_the_cpu;
+            }
+        }
+    };
+}
+
+/// A GPU, where there is one.
+#[cfg(feature = "cuda")]
+mod cuda {
+    cuda!("cuda");
+}
+
+/// The kernels of the GPU on the CPU.
+#[cfg(feature = "cuda")]
+mod cuda_executor {
+    cuda!("cuda-executor");
 }
 
 /// The oracle promises no bits over splits, since it rounds its states between calls.

@@ -1,12 +1,13 @@
 //! What holds for every op on every backend.
 
 use crate::arrays::{Check, Device, same_bits, stored};
+use crate::bounds::Approx;
 use crate::case::{Case, Rowwise};
 use crate::closeness::Closeness;
 use crate::draw::{Draw, Flavour};
 use crate::in_proj::InProj;
 use crate::linear::Linear;
-use mamba_kernels::cpu::Isa;
+use mamba_kernels::cpu::{CpuBuilder, Isa};
 use mamba_kernels::{Backend, Cpu, Error, Reference};
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use std::cell::RefCell;
@@ -45,11 +46,16 @@ pub fn ends<B: Backend>(devices: &[Device<B>]) -> [&Device<B>; 2] {
 
 /// Within the derived bounds of the oracle; and the bounds are of the size of the errors, in large cases too.
 pub fn equals_reference<B: Backend, C: Case>(devices: &[Device<B>]) {
+    within_bounds(devices, C::bounds);
+}
+
+/// Within `bounds` of the oracle.
+pub fn within_bounds<B: Backend, C: Case>(devices: &[Device<B>], bounds: fn(&C) -> Vec<Vec<Approx>>) {
     let (oracle, [_, device]) = (Device::new(Reference), ends(devices));
     let closeness = RefCell::new(Closeness::default());
     let check = |case: &C| {
         let (found, expected) = (case.run(device), case.run(&oracle));
-        let arrays = found.arrays().zip(expected.arrays()).zip(case.bounds());
+        let arrays = found.arrays().zip(expected.arrays()).zip(bounds(case));
         for (((name, found), (_, expected)), bounds) in arrays {
             closeness.borrow_mut().compare(name, found, expected, &bounds)?;
         }
@@ -63,11 +69,16 @@ pub fn equals_reference<B: Backend, C: Case>(devices: &[Device<B>]) {
 
 /// The bits of the contract's operations, computed one at a time.
 pub fn equals_contract_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
+    stated_bits(devices, C::bounds);
+}
+
+/// The bits of the operations that `bounds` does one at a time.
+pub fn stated_bits<B: Backend, C: Case>(devices: &[Device<B>], bounds: fn(&C) -> Vec<Vec<Approx>>) {
     let [_, device] = ends(devices);
     let check = |case: &C| {
         let found = case.run(device);
-        found.arrays().zip(case.bounds()).try_for_each(|((name, found), contract)| {
-            let bits: Vec<f32> = contract.iter().map(|x| stored(x.binary32, found.dtype)).collect();
+        found.arrays().zip(bounds(case)).try_for_each(|((name, found), stated)| {
+            let bits: Vec<f32> = stated.iter().map(|x| stored(x.binary32, found.dtype)).collect();
             same_bits(&found.values, &bits, found.cols, &format!("{name} against the contract"))
         })
     };
@@ -77,11 +88,17 @@ pub fn equals_contract_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
 
 /// The bits of the portable instruction set on one thread, at any number of threads.
 pub fn equals_portable_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
-    let portable = Device::new(Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap());
+    bits_of::<B, C>(devices, Cpu::builder().isa(Isa::Portable).threads(1));
+}
+
+/// The bits of a CPU backend.
+pub fn bits_of<B: Backend, C: Case>(devices: &[Device<B>], cpu: CpuBuilder) {
+    let cpu = Device::new(cpu.build().unwrap());
     let check = |case: &C| {
-        let expected = case.run(&portable);
+        let expected = case.run(&cpu);
         devices.iter().enumerate().try_for_each(|(i, device)| {
-            case.run(device).same_bits(&expected, &format!("device {i} against portable"))
+            let what = format!("device {i} against {}", cpu.backend.description());
+            case.run(device).same_bits(&expected, &what)
         })
     };
     for spec in C::large() {
@@ -127,7 +144,8 @@ fn refuses_weights_of_another_isa<C: Case>(devices: &[Device<Cpu>]) {
     }
 }
 
-fn refused<B: Backend, C: Case>(case: &C, device: &Device<B>, packer: &B, expected: &str, what: &str) {
+/// The case is an error that names `expected`, and nothing has been written.
+pub fn refused<B: Backend, C: Case>(case: &C, device: &Device<B>, packer: &B, expected: &str, what: &str) {
     let (result, outcome) = case.run_packed_by(device, packer);
     match result {
         Err(Error::Argument { op, argument, .. }) => {

@@ -237,3 +237,15 @@ impl Sequential for SelectiveScan {
         inputs
     }
 }
+
+/// Cases longer than a chunk of a scan that is parallel over time: one chunk and a row, several, and with others.
+#[cfg(feature = "cuda")]
+pub fn long() -> Vec<Spec> {
+    let spec = |sequences| Spec { sequences, width: 17, ..SelectiveScan::complete() };
+    let narrow = spec(vec![(3, false), (300, false), (140, true), (256, false)]);
+    vec![
+        spec(vec![(129, false)]),
+        spec(vec![(400, false), (128, false)]),
+        Spec { dtype: DType::F16, ..narrow },
+    ]
+}

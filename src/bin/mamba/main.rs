@@ -9,6 +9,7 @@ mod text;
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use mamba_kernels::cpu::Products;
 use mamba_kernels::model::Mamba;
 use mamba_kernels::{Backend, Cpu, Reference};
 use std::io::{ErrorKind, Write};
@@ -46,6 +47,9 @@ struct ModelArgs {
     /// Threads of the cpu backend. Without it, one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
+    /// Matrix products of bf16 numbers on the cpu backend: inexact, faster where the CPU has AVX512-BF16
+    #[arg(long)]
+    bf16_products: bool,
 }
 
 /// What a command does on the backend that was chosen.
@@ -60,18 +64,25 @@ impl ModelArgs {
         if self.threads.is_some() && name != "cpu" {
             return Err(Usage(format!("--threads is for the cpu backend, not for {name}")).into());
         }
+        if self.bf16_products && name != "cpu" {
+            return Err(Usage(format!("--bf16-products is for the cpu backend, not for {name}")).into());
+        }
         match name {
-            "cpu" => task.run(cpu(self.threads)?),
+            "cpu" => task.run(self.cpu()?),
             "reference" => task.run(Reference),
+            #[cfg(feature = "cuda")]
+            "cuda" => task.run(mamba_kernels::Cuda::new()?),
             _ => Err(unavailable(name).into()),
         }
     }
-}
 
-fn cpu(threads: Option<u16>) -> mamba_kernels::Result<Cpu> {
-    match threads {
-        Some(threads) => Cpu::builder().threads(threads.into()).build(),
-        None => Cpu::builder().build(),
+    fn cpu(&self) -> mamba_kernels::Result<Cpu> {
+        let products = if self.bf16_products { Products::Bf16Dot } else { Products::Exact };
+        let builder = Cpu::builder().products(products);
+        match self.threads {
+            Some(threads) => builder.threads(threads.into()).build(),
+            None => builder.build(),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Blocking, widening of the inputs, and what happens to the sums.
 
-use super::pack::{Data, PackedWeights};
+use super::pack::PackedWeights;
 use super::tile::{MAX_ROWS, MAX_TILE, TileCall, max_rows};
-use crate::backend::WeightMatrix;
 use crate::cpu::isa::Kernel;
 use crate::cpu::math;
+use crate::cpu::modes::Products;
 use crate::cpu::simd::{MAX_LANES, Simd, load, store};
 use crate::cpu::threads::{Shared, part};
 use crate::cpu::{Cpu, Workspace};
@@ -12,6 +12,7 @@ use crate::element::{DType, Element};
 use crate::error::{Error, Result, checked_product};
 use crate::ops::Epilogue;
 use crate::rows::Rows;
+use half::bf16;
 use std::ops::Range;
 
 /// Rows whose widened inputs are held at once.
@@ -59,33 +60,36 @@ impl<U: Element> Gemm<'_, U> {
         input: Rows<&[T]>,
         workspace: &mut Workspace,
     ) -> Result<()> {
-        let (tokens, k) = (input.rows(), self.weight.cols);
-        if self.weight.isa != cpu.isa {
-            let expected = format_args!("weights packed for {}", cpu.isa()).to_string();
-            return Err(Error::argument(op, "weight", expected, self.weight.isa.isa()));
+        let (tokens, steps, products) = (input.rows(), self.weight.steps(), self.weight.products);
+        if (self.weight.isa, products) != (cpu.isa, cpu.products) {
+            let form = |isa, products| format!("weights packed for {isa} and {products:?} products");
+            let expected = form(cpu.isa(), cpu.products);
+            return Err(Error::argument(op, "weight", expected, form(self.weight.isa.isa(), products)));
         }
         if tokens == 0 || self.outputs.columns == 0 {
             return Ok(());
         }
         let inputs = Inputs::new(input);
-        if T::DTYPE == DType::F32 {
+        if T::DTYPE == DType::F32 && products == Products::Exact {
             self.block(cpu, 0, tokens, Inputs { start: inputs.start.cast(), stride: inputs.stride });
             return Ok(());
         }
         let block_rows = tokens.min(ROWS_PER_BLOCK);
-        workspace.inputs.grow(op, checked_product(op, "input", &[block_rows, k])?)?;
-        let widened = workspace.inputs.as_mut_slice().as_mut_ptr();
-        let shared = Shared::new((inputs, widened));
+        workspace.inputs.grow(op, checked_product(op, "input", &[block_rows, steps])?)?;
+        let converted = workspace.inputs.as_mut_slice().as_mut_ptr();
+        let shared = Shared::new((inputs, converted));
+        let k = self.weight.cols;
         for first in (0..tokens).step_by(block_rows) {
             let rows = block_rows.min(tokens - first);
             let parts = cpu.threads().min((rows * k).div_ceil(ELEMENTS_PER_PART));
             cpu.threads.for_each(parts, |_, index| {
-                let (inputs, widened) = shared.get();
-                let kernel = Widen { inputs, first, rows: part(rows, 1, parts, index), k, widened };
-                // SAFETY: the rows are within the input, `widened` holds the block's rows, and parts do not overlap.
+                let (inputs, target) = shared.get();
+                let kernel =
+                    Convert { inputs, first, rows: part(rows, 1, parts, index), k, products, target };
+                // SAFETY: the rows are within the input, `target` holds the block's rows, and parts do not overlap.
                 unsafe { cpu.isa.run(kernel) }
             });
-            self.block(cpu, first, rows, Inputs { start: widened, stride: k });
+            self.block(cpu, first, rows, Inputs { start: converted, stride: steps });
         }
         Ok(())
     }
@@ -114,26 +118,36 @@ impl<U: Element> Gemm<'_, U> {
     }
 }
 
-/// Widens rows of the input to `[rows, k]` without gaps.
-struct Widen<T> {
+/// Rows of the input without gaps, `[rows, k]` in binary32 or `[rows, k / 2]` in pairs of bf16 numbers.
+struct Convert<T> {
     inputs: Inputs<T>,
     first: usize,
     rows: Range<usize>,
     k: usize,
-    widened: *mut f32,
+    products: Products,
+    target: *mut f32,
 }
 
-impl<T: Element> Kernel for Widen<T> {
+impl<T: Element> Kernel for Convert<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { inputs, first, rows, k, widened } = self;
+        let Self { inputs, first, rows, k, products, target } = self;
         for row in rows {
-            for i in (0..k).step_by(S::LANES) {
-                let count = S::LANES.min(k - i);
-                // SAFETY: row `first + row` of the input and row `row` of the target have `k` elements.
-                unsafe {
-                    let value = load::<S, T>(inputs.start.add((first + row) * inputs.stride + i), count);
-                    store::<S, f32>(widened.add(row * k + i), value, count);
+            // SAFETY: row `first + row` of the input has `k` elements, and row `row` of the target has room for them,
+            // and for a zero after an odd number of them in pairs.
+            unsafe {
+                let source = inputs.start.add((first + row) * inputs.stride);
+                let pairs = target.add(row * k.div_ceil(2)).cast::<bf16>();
+                if products == Products::Bf16Dot && !k.is_multiple_of(2) {
+                    *pairs.add(k) = bf16::ZERO;
+                }
+                for i in (0..k).step_by(S::LANES) {
+                    let count = S::LANES.min(k - i);
+                    let value = load::<S, T>(source.add(i), count);
+                    match products {
+                        Products::Exact => store::<S, f32>(target.add(row * k + i), value, count),
+                        Products::Bf16Dot => store::<S, bf16>(pairs.add(i), S::flush(value), count),
+                    }
                 }
             }
         }
@@ -153,22 +167,8 @@ struct Product<'a, U> {
 impl<U: Element> Kernel for Product<'_, U> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller's promise is the same; the data is what the weights hold.
-        unsafe {
-            match &self.gemm.weight.data {
-                Data::F32(data) => self.panels::<S>(data.as_slice()),
-                Data::F16(data) => self.panels::<S>(data.as_slice()),
-                Data::BF16(data) => self.panels::<S>(data.as_slice()),
-            }
-        }
-    }
-}
-
-impl<U: Element> Product<'_, U> {
-    #[inline(always)]
-    unsafe fn panels<S: Simd>(&self, data: &[impl Element]) {
         let weight = self.gemm.weight;
-        let k = weight.cols;
+        let k = weight.steps();
         let cached = (CACHED_INPUT_BYTES / (4 * k.max(1))).max(MAX_ROWS);
         let blocks = self.rows.len().div_ceil(cached);
         let mut scratch = [0.0f32; MAX_TILE];
@@ -180,6 +180,7 @@ impl<U: Element> Product<'_, U> {
                 let width = weight.width(panel);
                 let nv = width / S::LANES;
                 let most = max_rows::<S>(nv);
+                let (form, b) = weight.panel_start(panel);
                 let mut row = self.rows.start + block.start;
                 while row < end {
                     // as few tiles as there can be, of about the same height: a low one has too few chains
@@ -193,8 +194,8 @@ impl<U: Element> Product<'_, U> {
                             vectors: nv,
                             k,
                             a: (self.inputs.start.add(row * self.inputs.stride), self.inputs.stride),
-                            b: data[column * k..].as_ptr().cast(),
-                            weights: weight.dtype(),
+                            b,
+                            form,
                             out: direct.unwrap_or((scratch.as_mut_ptr(), width)),
                         });
                         if direct.is_none() {
@@ -206,7 +207,9 @@ impl<U: Element> Product<'_, U> {
             }
         }
     }
+}
 
+impl<U: Element> Product<'_, U> {
     /// Where a tile may store its sums at once: nothing is to be done to them, and no column is beyond an output.
     ///
     /// # Safety

@@ -1,7 +1,7 @@
 //! The register tile: some rows by some vectors of outputs, all `k`.
 
+use super::pack::Form;
 use crate::cpu::simd::{Lanes, MAX_LANES, Simd};
-use crate::element::DType;
 
 /// Numbers in the largest tile of any instruction set.
 pub(super) const MAX_TILE: usize = MAX_ROWS * 3 * MAX_LANES + MAX_LANES;
@@ -14,6 +14,9 @@ const LINE: usize = 64;
 
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
+
+/// Steps of `k` that are written out.
+const UNROLL: usize = 4;
 
 /// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them.
 const PREFETCH_STREAM: usize = 64;
@@ -33,11 +36,52 @@ pub struct TileCall {
     pub(super) k: usize,
     /// `[rows, k]`, and its row stride.
     pub(super) a: (*const f32, usize),
-    /// `[k, vectors * LANES]` of `weights`.
+    /// `[k, vectors * LANES]` in `form`.
     pub(super) b: *const u8,
-    pub(super) weights: DType,
+    pub(super) form: Form,
     /// `[rows, vectors * LANES]`, and its row stride.
     pub(super) out: (*mut f32, usize),
+}
+
+impl TileCall {
+    /// The form of the weights, and with it that of the inputs.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+}
+
+/// What is done with an input, a vector of weights and their sums.
+///
+/// # Safety
+/// As for [`Simd`]; an implementation may ask for more features of the CPU.
+pub trait Multiply<S: Simd> {
+    /// The sums with the products added.
+    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F;
+}
+
+/// One fused multiply-add: the exact products.
+struct Fused;
+
+impl<S: Simd> Multiply<S> for Fused {
+    #[inline(always)]
+    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F {
+        // SAFETY: the caller's promise is the same.
+        unsafe { S::fma(input, weight, sum) }
+    }
+}
+
+/// What `vdpbf16ps` does to two pairs of bf16 numbers, none of them subnormal.
+struct EmulatedDot;
+
+impl<S: Simd> Multiply<S> for EmulatedDot {
+    #[inline(always)]
+    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F {
+        // SAFETY: the caller's promise is the same.
+        unsafe {
+            let sum = S::flush(S::fma(S::upper_bf16(input), S::upper_bf16(weight), sum));
+            S::flush(S::fma(S::lower_bf16(input), S::lower_bf16(weight), sum))
+        }
+    }
 }
 
 /// Runs a tile. Each vector type has one function that this is compiled into: [`Simd::tile`].
@@ -49,24 +93,35 @@ pub struct TileCall {
 pub unsafe fn run<S: Simd>(call: TileCall) {
     // SAFETY: the caller's promise is the same; `b` points to numbers of the type that is named.
     unsafe {
-        match call.weights {
-            DType::F16 => dispatch::<S, half::f16>(call),
-            DType::BF16 => dispatch::<S, half::bf16>(call),
-            _ => dispatch::<S, f32>(call),
+        match call.form {
+            Form::F32 => dispatch::<S, f32, Fused>(call),
+            Form::F16 => dispatch::<S, half::f16, Fused>(call),
+            Form::BF16 => dispatch::<S, half::bf16, Fused>(call),
+            Form::Bf16Pairs => run_pairs::<S, EmulatedDot>(call),
         }
     }
+}
+
+/// Runs a tile whose inputs and weights are pairs of bf16 numbers, in the bits of f32.
+///
+/// # Safety
+/// As for [`run`], and what `M` asks for besides.
+#[inline(always)]
+pub unsafe fn run_pairs<S: Simd, M: Multiply<S>>(call: TileCall) {
+    // SAFETY: the caller's promise is the same; loads, stores and broadcasts of f32 keep any bits.
+    unsafe { dispatch::<S, f32, M>(call) }
 }
 
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn dispatch<S: Simd, W: Lanes>(call: TileCall) {
+unsafe fn dispatch<S: Simd, W: Lanes, M: Multiply<S>>(call: TileCall) {
     let TileCall { rows, vectors, k, a, b, out, .. } = call;
     macro_rules! sizes {
         ($($m:literal x $n:literal),*) => {
             match (rows, vectors) {
                 // SAFETY: the caller's promise is the same.
-                $(($m, $n) => unsafe { sized::<S, W, $m, $n>(k, a, b.cast(), out) },)*
+                $(($m, $n) => unsafe { sized::<S, W, M, $m, $n>(k, a, b.cast(), out) },)*
                 _ => debug_assert!(false, "a tile of {rows} x {vectors}"),
             }
         };
@@ -83,7 +138,7 @@ unsafe fn dispatch<S: Simd, W: Lanes>(call: TileCall) {
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn sized<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
+unsafe fn sized<S: Simd, W: Lanes, M: Multiply<S>, const MR: usize, const NV: usize>(
     k: usize,
     (mut a, a_stride): (*const f32, usize),
     mut b: *const W,
@@ -100,22 +155,34 @@ unsafe fn sized<S: Simd, W: Lanes, const MR: usize, const NV: usize>(
             }
         }
         let ahead = if MR <= 2 { PREFETCH_STREAM } else { PREFETCH };
-        for _ in 0..k {
-            let mut weights = [S::splat(0.0); NV];
-            for j in 0..NV {
-                if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
-                    S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
-                }
-                weights[j] = W::load::<S>(b.add(j * S::LANES));
-            }
-            for i in 0..MR {
-                let input = S::splat(*a.add(i * a_stride));
+        // written out, so that the loop's own instructions do not count
+        macro_rules! step {
+            () => {
+                let mut weights = [S::splat(0.0); NV];
                 for j in 0..NV {
-                    sums[i][j] = S::fma(input, weights[j], sums[i][j]);
+                    if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
+                        S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
+                    }
+                    weights[j] = W::load::<S>(b.add(j * S::LANES));
                 }
-            }
-            a = a.add(1);
-            b = b.add(NV * S::LANES);
+                for i in 0..MR {
+                    let input = S::splat(*a.add(i * a_stride));
+                    for j in 0..NV {
+                        sums[i][j] = M::step(input, weights[j], sums[i][j]);
+                    }
+                }
+                a = a.add(1);
+                b = b.add(NV * S::LANES);
+            };
+        }
+        for _ in 0..k / UNROLL {
+            step!();
+            step!();
+            step!();
+            step!();
+        }
+        for _ in 0..k % UNROLL {
+            step!();
         }
         for i in 0..MR {
             for j in 0..NV {

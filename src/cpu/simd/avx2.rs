@@ -138,6 +138,22 @@ impl Simd for Avx2 {
         let half = _mm256_srai_epi32::<1>(n);
         _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(n, half)))
     }
+    #[inline(always)]
+    unsafe fn upper_bf16(pairs: __m256) -> __m256 {
+        let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+        _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(pairs), upper))
+    }
+    #[inline(always)]
+    unsafe fn lower_bf16(pairs: __m256) -> __m256 {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(pairs)))
+    }
+    #[inline(always)]
+    unsafe fn flush(x: __m256) -> __m256 {
+        let sign = _mm256_set1_ps(-0.0);
+        let magnitude = _mm256_andnot_ps(sign, x);
+        let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(f32::MIN_POSITIVE));
+        _mm256_and_ps(x, _mm256_or_ps(normal, sign))
+    }
 
     #[inline(always)]
     unsafe fn prefetch<T>(address: *const T) {

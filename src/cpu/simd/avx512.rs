@@ -4,7 +4,8 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
-use crate::cpu::gemm::tile::{TileCall, run};
+use crate::cpu::gemm::pack::Form;
+use crate::cpu::gemm::tile::{Multiply, TileCall, run, run_pairs};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, VL, DQ.
@@ -38,6 +39,26 @@ unsafe fn compiled(call: TileCall) {
     run::<Avx512>(call)
 }
 
+/// The products of bf16 pairs by `vdpbf16ps`.
+struct Vdpbf16ps;
+
+impl Multiply<Avx512> for Vdpbf16ps {
+    #[inline(always)]
+    unsafe fn step(input: __m512, weight: __m512, sum: __m512) -> __m512 {
+        let [input, weight] = [input, weight].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs));
+        _mm512_dpbf16_ps(sum, input, weight)
+    }
+}
+
+/// All sizes of the tile over bf16 pairs, compiled once.
+///
+/// # Safety
+/// As for [`run_pairs`], and the CPU has AVX512-BF16.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+unsafe fn compiled_vdpbf16ps(call: TileCall) {
+    run_pairs::<Avx512, Vdpbf16ps>(call)
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
@@ -47,7 +68,11 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn tile(call: TileCall) {
-        compiled(call)
+        if call.form() == Form::Bf16Pairs && is_x86_feature_detected!("avx512bf16") {
+            compiled_vdpbf16ps(call)
+        } else {
+            compiled(call)
+        }
     }
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -133,6 +158,21 @@ impl Simd for Avx512 {
         // no clamp: r is 0 for an infinity and for what has no fraction, and `scale` saturates
         let r = _mm512_reduce_ps::<NEAREST>(x);
         (_mm512_sub_ps(x, r), r)
+    }
+    #[inline(always)]
+    unsafe fn upper_bf16(pairs: __m512) -> __m512 {
+        let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), upper))
+    }
+    #[inline(always)]
+    unsafe fn lower_bf16(pairs: __m512) -> __m512 {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(pairs)))
+    }
+    #[inline(always)]
+    unsafe fn flush(x: __m512) -> __m512 {
+        let smallest = _mm512_set1_ps(f32::MIN_POSITIVE);
+        let subnormal = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(x), smallest);
+        _mm512_mask_and_ps(x, subnormal, x, _mm512_set1_ps(-0.0))
     }
 
     #[inline(always)]

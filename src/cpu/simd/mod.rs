@@ -79,6 +79,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `[-150, 128]`. A NaN in both stays one.
     unsafe fn scale(p: Self::F, n: Self::F) -> Self::F;
 
+    /// The upper bf16 number of each lane's bits, widened.
+    unsafe fn upper_bf16(pairs: Self::F) -> Self::F;
+    /// The lower one.
+    unsafe fn lower_bf16(pairs: Self::F) -> Self::F;
+    /// Zero, of the same sign, for what is subnormal.
+    unsafe fn flush(x: Self::F) -> Self::F;
+
     /// `(n, r)` with `n` the integer nearest to `x` and `r = x - n`, exactly, and `n` such that `2^r * 2^n` saturates
     /// to 0 or infinity as `2^x` does.
     #[inline(always)]

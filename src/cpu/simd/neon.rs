@@ -126,6 +126,20 @@ impl Simd for Neon {
         vrndnq_f32(x)
     }
     #[inline(always)]
+    unsafe fn upper_bf16(pairs: float32x4_t) -> float32x4_t {
+        vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(pairs), vdupq_n_u32(0xffff_0000)))
+    }
+    #[inline(always)]
+    unsafe fn lower_bf16(pairs: float32x4_t) -> float32x4_t {
+        vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(pairs)))
+    }
+    #[inline(always)]
+    unsafe fn flush(x: float32x4_t) -> float32x4_t {
+        let subnormal = vcaltq_f32(x, vdupq_n_f32(f32::MIN_POSITIVE));
+        let kept = vbicq_u32(vreinterpretq_u32_f32(x), vbicq_u32(subnormal, vdupq_n_u32(1 << 31)));
+        vreinterpretq_f32_u32(kept)
+    }
+    #[inline(always)]
     unsafe fn scale(p: float32x4_t, n: float32x4_t) -> float32x4_t {
         // two factors, since 2^n alone may be out of range; the first product is exact
         let n = vcvtq_s32_f32(n);

@@ -121,6 +121,18 @@ impl Simd for Portable {
         x.map(|x| (x + MAGIC) - MAGIC)
     }
     #[inline(always)]
+    unsafe fn upper_bf16(pairs: F) -> F {
+        pairs.map(|pair| f32::from_bits(pair.to_bits() & 0xffff_0000))
+    }
+    #[inline(always)]
+    unsafe fn lower_bf16(pairs: F) -> F {
+        pairs.map(|pair| f32::from_bits(pair.to_bits() << 16))
+    }
+    #[inline(always)]
+    unsafe fn flush(x: F) -> F {
+        x.map(|x| if x.abs() < f32::MIN_POSITIVE { f32::from_bits(x.to_bits() & 1 << 31) } else { x })
+    }
+    #[inline(always)]
     unsafe fn scale(p: F, n: F) -> F {
         // two factors, since 2^n alone may be out of range; the first product is exact
         std::array::from_fn(|i| {

@@ -1,0 +1,140 @@
+//! Compiles the CUDA kernels for the host, and the executor that runs them there, where there is a C++17 compiler.
+//!
+//! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is built all the same.
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(mamba_executor)");
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "cuda")]
+    executor::build();
+}
+
+#[cfg(feature = "cuda")]
+mod executor {
+    use std::env;
+    use std::error::Error;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+    /// The builds of the kernels: without and with checks of every access.
+    const BUILDS: [&str; 2] = ["plain", "checked"];
+
+    pub fn build() {
+        println!("cargo::rerun-if-changed=cuda");
+        println!("cargo::rerun-if-env-changed=MAMBA_KERNELS_REQUIRE");
+        match compile() {
+            Ok(()) => println!("cargo::rustc-cfg=mamba_executor"),
+            Err(reason) if is_required() => panic!("the executor of CUDA kernels is required: {reason}"),
+            Err(reason) => println!("cargo::warning=built without the executor of CUDA kernels: {reason}"),
+        }
+    }
+
+    fn is_required() -> bool {
+        let required = env::var("MAMBA_KERNELS_REQUIRE").unwrap_or_default();
+        required.split(',').any(|name| name.trim() == "cuda-executor")
+    }
+
+    fn compile() -> Result<()> {
+        let system = env::var("CARGO_CFG_TARGET_OS")?;
+        if system != "linux" {
+            return Err(format!("it runs on Linux, not on {system}").into());
+        }
+        if env::var("CARGO_CFG_SANITIZE").is_ok_and(|names| names.split(',').any(|name| name == "thread")) {
+            return Err("it has hooks of the same names as the thread sanitizer".into());
+        }
+        let out = PathBuf::from(env::var("OUT_DIR")?);
+        probe(&out)?;
+        let mut objects =
+            compiler().files(sources("cuda/executor/runtime", "cpp")?).try_compile_intermediates()?;
+        let kernels = [sources("cuda", "cu")?, sources("cuda/executor/test_kernels", "cu")?].concat();
+        for build in BUILDS {
+            objects.extend(compile_kernels(&out, build, &kernels)?);
+        }
+        objects.extend(compiler().file(write_table(&out, &kernels)?).try_compile_intermediates()?);
+        compiler().objects(objects).try_compile("mamba_executor")?;
+        Ok(())
+    }
+
+    fn compiler() -> cc::Build {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").opt_level(2).debug(true).include("cuda/executor");
+        build.flag("-ffp-contract=off").flag_if_supported("-Wno-psabi");
+        build
+    }
+
+    /// Whether there is a compiler that knows C++17 and has its library.
+    fn probe(out: &Path) -> Result<()> {
+        let file = out.join("probe.cpp");
+        fs::write(
+            &file,
+            "#include <vector>\ninline int probe = __builtin_LINE();\nstd::vector<int> probes;\n",
+        )?;
+        let compiled = compiler().cargo_warnings(false).file(&file).try_compile_intermediates();
+        compiled.map(drop).map_err(|_| "there is no C++17 compiler, GCC or Clang".into())
+    }
+
+    /// One unit per kernel file and build. The file is in an unnamed namespace, so that the same names in the two builds
+    /// are different things to the linker.
+    fn compile_kernels(out: &Path, build: &str, kernels: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let folder = out.join(build);
+        fs::create_dir_all(&folder)?;
+        let mut compiler = compiler();
+        compiler
+            .include("cuda")
+            .include("cuda/executor/test_kernels")
+            .warnings(false)
+            .flag("-Wno-unused-function");
+        if build == "checked" {
+            compiler.define("MAMBA_EXECUTOR_CHECKED", None).flag("-fsanitize=thread");
+            compiler.flag_if_supported("--param=tsan-instrument-func-entry-exit=0");
+        }
+        for kernel in kernels {
+            let path = fs::canonicalize(kernel)?;
+            let unit = format!(
+                "#include \"device.h\"\nnamespace {{\n#include \"{}\"\n}}\nextern \"C\" {{ char {}; }}\n",
+                path.display(),
+                unit_symbol(build, kernel)
+            );
+            let file = folder.join(kernel.file_stem().unwrap_or_default()).with_extension("cpp");
+            fs::write(&file, unit)?;
+            compiler.file(file);
+        }
+        Ok(compiler.try_compile_intermediates()?)
+    }
+
+    fn unit_symbol(build: &str, kernel: &Path) -> String {
+        let stem = kernel.file_stem().unwrap_or_default().to_string_lossy();
+        format!("mamba_executor_unit_{build}_{stem}")
+    }
+
+    /// A table of all units. The linker takes from an archive what is named somewhere, and nothing else names these.
+    fn write_table(out: &Path, kernels: &[PathBuf]) -> Result<PathBuf> {
+        let symbols = BUILDS.iter().flat_map(|build| kernels.iter().map(|kernel| unit_symbol(build, kernel)));
+        let symbols = symbols.collect::<Vec<_>>();
+        let declared = symbols.iter().map(|symbol| format!("extern \"C\" char {symbol};\n"));
+        let listed = symbols.iter().map(|symbol| format!("&{symbol},\n"));
+        let text = format!(
+            "{}extern \"C\" const char* const mamba_executor_units[];\nconst char* const mamba_executor_units[] = {{\n{}}};\n",
+            declared.collect::<String>(),
+            listed.collect::<String>()
+        );
+        let file = out.join("units.cpp");
+        fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    /// The files of a folder with an extension, in order of their names.
+    fn sources(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}

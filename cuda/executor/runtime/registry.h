@@ -1,0 +1,10 @@
+// The kernels that are linked in.
+#pragma once
+#include "../interface.h"
+
+namespace executor {
+
+// Null where there is none of that name.
+const Kernel* find_kernel(const char* name, size_t length, bool checked);
+
+}  // namespace executor

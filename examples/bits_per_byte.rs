@@ -1,0 +1,45 @@
+//! `cargo run --release --features demo --example bits_per_byte`: what the inexact modes of the CPU cost the embedded model,
+//! in bits per byte of its held-out text, read as one sequence.
+
+use mamba_kernels::cpu::{Products, ScanOrder};
+use mamba_kernels::model::{Logits, Mamba, ModelError, Scratch};
+use mamba_kernels::{Batch, Cpu};
+use std::num::NonZeroUsize;
+
+/// Bytes of text per call: their logits are in memory at once.
+const CALL: usize = 4096;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let text = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/held_out.txt"))?;
+    let chunked = |tokens| ScanOrder::Chunked { tokens: NonZeroUsize::new(tokens).expect("not zero") };
+    let modes = [
+        ("exact", Products::Exact, ScanOrder::Sequential),
+        ("bf16 dot products", Products::Bf16Dot, ScanOrder::Sequential),
+        ("scan in chunks of 64 tokens", Products::Exact, chunked(64)),
+    ];
+    for (name, products, order) in modes {
+        let cpu = Cpu::builder().products(products).scan_order(order).build()?;
+        println!("{name}: {:.6} bits per byte of {} bytes", bits_per_byte(cpu, &text)?, text.len());
+    }
+    Ok(())
+}
+
+/// The mean over all bytes but the first of `-log2 p(byte | the bytes before it)`.
+fn bits_per_byte(cpu: Cpu, text: &[u8]) -> Result<f64, ModelError> {
+    let model = Mamba::demo(cpu)?;
+    let vocab = model.config().vocab_size;
+    let tokens: Vec<u32> = text.iter().map(|&byte| byte.into()).collect();
+    let mut state = model.new_state(1)?;
+    let mut scratch = Scratch::default();
+    let mut bits = 0.0;
+    for start in (0..tokens.len() - 1).step_by(CALL) {
+        let end = (start + CALL).min(tokens.len() - 1);
+        let batch = Batch::single(end - start);
+        let logits = model.forward(&tokens[start..end], &batch, &mut state, Logits::All, &mut scratch)?;
+        for (row, &next) in logits.chunks(vocab).zip(&tokens[start + 1..]) {
+            let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+            bits += sum.log2() - f64::from(row[next as usize]) / std::f64::consts::LN_2;
+        }
+    }
+    Ok(bits / (tokens.len() - 1) as f64)
+}

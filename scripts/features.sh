@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every feature alone, none and all of them compile, with a pinned cargo-hack that is installed below the target folder.
+# Where it cannot be installed the features are listed here by hand.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+HACK=0.6.46
+tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
+
+retry() { local i; for i in 1 2 3; do "$@" && return; echo "try $i failed: $*"; sleep $((i * 10)); done; return 1; }
+
+if [ -x "$tools/bin/cargo-hack" ] ||
+  retry cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" --version "$HACK" cargo-hack; then
+  PATH=$tools/bin:$PATH cargo hack check --locked --lib --bins --each-feature
+else
+  echo "cargo-hack $HACK cannot be installed: the features by hand"
+  for features in "" model demo cli candle "model demo cli candle"; do
+    cargo check --locked --lib --bins --no-default-features --features "$features"
+  done
+fi

@@ -1,0 +1,161 @@
+//! The Mamba model of candle-transformers, on this crate's kernels.
+
+use super::var_builder::Variables;
+use crate::batch::{Batch, Slot};
+use crate::cpu::Cpu;
+use crate::error::Error;
+use crate::model::{self, Logits, Scratch};
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+use std::fmt;
+
+/// The configuration that `candle_transformers::models::mamba` reads, with the same names.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Number of blocks.
+    pub n_layer: usize,
+    /// Tokens in the vocabulary, padding not included.
+    pub vocab_size: usize,
+    /// The vocabulary is padded to a multiple of this.
+    pub pad_vocab_size_multiple: usize,
+}
+
+impl Config {
+    /// The configuration in this crate's words. What it does not say is as in the original checkpoints.
+    ///
+    /// # Errors
+    /// Where `pad_vocab_size_multiple` is 0, or a size does not fit in memory.
+    pub fn to_model(&self) -> Result<model::Config> {
+        let Self { d_model, n_layer, vocab_size, pad_vocab_size_multiple } = *self;
+        let json = serde_json::json!({
+            "d_model": d_model, "n_layer": n_layer, "vocab_size": vocab_size,
+            "pad_vocab_size_multiple": pad_vocab_size_multiple, "ssm_cfg": {},
+            "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true,
+        });
+        Ok(model::Config::from_json(&json.to_string())?)
+    }
+}
+
+/// The recurrent state of a batch of sequences, in the place of candle's `State`.
+pub struct State {
+    state: model::State<Cpu>,
+    scratch: Scratch<Cpu>,
+    /// How many tokens each sequence has seen.
+    pub pos: usize,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sequences, pos) = (self.state.slots(), self.pos);
+        f.debug_struct("State").field("sequences", &sequences).field("pos", &pos).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The start of `batch_size` sequences. The state is f32 whatever `dtype` says, as [`model::State`] is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a device other than the CPU; where there is no memory.
+    pub fn new(batch_size: usize, config: &Config, dtype: DType, device: &Device) -> Result<Self> {
+        let _ = dtype;
+        expect_cpu(device)?;
+        Self::with_config(batch_size, &config.to_model()?)
+    }
+
+    /// The start of `batch_size` sequences of a model with any configuration.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub fn with_config(batch_size: usize, config: &model::Config) -> Result<Self> {
+        let state = model::State::new(&Cpu::new(), config, batch_size)?;
+        Ok(Self { state, scratch: Scratch::default(), pos: 0 })
+    }
+}
+
+fn expect_cpu(device: &Device) -> Result<()> {
+    if device.is_cpu() {
+        return Ok(());
+    }
+    let backend = if device.is_cuda() { "cuda" } else { "metal" };
+    let reason = "Mamba under candle runs on the CPU so far".into();
+    Err(Error::Unavailable { backend: backend.into(), reason }.into())
+}
+
+/// A Mamba language model, in the place of `candle_transformers::models::mamba::Model`.
+///
+/// It takes the same `VarBuilder`, tokens and configuration and gives the same logits but for rounding. Matrices are
+/// packed in the `VarBuilder`'s type; vectors, activations and states are f32.
+#[derive(Debug)]
+pub struct Mamba {
+    model: model::Mamba<Cpu>,
+    dtype: DType,
+}
+
+impl Mamba {
+    /// Loads the weights below a `VarBuilder` that stands at `backbone`, for all CPUs that this process may use.
+    ///
+    /// # Errors
+    /// Where a tensor is missing or of another shape; [`Error::Unavailable`] for a device other than the CPU.
+    pub fn new(config: &Config, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::with_config(Cpu::new(), config.to_model()?, vb)
+    }
+
+    /// Loads a model of any configuration, on a backend that the caller has chosen.
+    ///
+    /// # Errors
+    /// As [`Mamba::new`].
+    pub fn with_config(cpu: Cpu, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
+        expect_cpu(vb.device())?;
+        let dtype = vb.dtype();
+        Ok(Self { model: model::Mamba::from_source(cpu, config, &Variables(vb))?, dtype })
+    }
+
+    /// One token of each sequence, `[batch]`, to the logits of the next, `[batch, vocab]`.
+    ///
+    /// # Errors
+    /// Where the tokens are not `[batch]` of the state's size or not in the vocabulary.
+    pub fn forward(&self, input_ids: &Tensor, state: &mut State) -> Result<Tensor> {
+        let batch = input_ids.dims1()?;
+        self.run(input_ids, batch, 1, state)
+    }
+
+    /// Any number of tokens of each sequence, `[batch, tokens]`, to the logits after the last, `[batch, vocab]`.
+    ///
+    /// It is as many calls of [`Mamba::forward`], with the same bits, at the speed of matrix products.
+    ///
+    /// # Errors
+    /// As [`Mamba::forward`].
+    pub fn forward_prompt(&self, input_ids: &Tensor, state: &mut State) -> Result<Tensor> {
+        let (batch, tokens) = input_ids.dims2()?;
+        self.run(input_ids, batch, tokens, state)
+    }
+
+    fn run(&self, input_ids: &Tensor, batch: usize, tokens: usize, state: &mut State) -> Result<Tensor> {
+        if batch != state.state.slots() {
+            let expected = format!("{} sequences, as the state has", state.state.slots());
+            return Err(Error::argument("forward", "input_ids", expected, batch).into());
+        }
+        let ids = input_ids.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+        let sequences = match tokens {
+            1 => Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>())?,
+            _ => Batch::from_lengths(&vec![tokens; batch])?,
+        };
+        let logits =
+            self.model.forward(&ids, &sequences, &mut state.state, Logits::Last, &mut state.scratch)?;
+        state.pos += tokens;
+        let vocab = self.model.config().vocab_size;
+        Tensor::from_vec(logits, (batch, vocab), &Device::Cpu)?.to_dtype(self.dtype)
+    }
+
+    /// The type of the matrices and of the logits.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The model underneath: ragged batches, states that are copied and saved, all logits.
+    pub fn model(&self) -> &model::Mamba<Cpu> {
+        &self.model
+    }
+}

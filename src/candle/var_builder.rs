@@ -1,0 +1,55 @@
+//! A `VarBuilder` as the place where a model's weights come from.
+
+use super::arrays::{Operand, by_dtype};
+use crate::backend::Backend;
+use crate::model::ModelError;
+use crate::model::source::Source;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+/// The weights below a `VarBuilder` that stands at `backbone`.
+pub(super) struct Variables<'a>(pub VarBuilder<'a>);
+
+impl Variables<'_> {
+    /// The name under which the `VarBuilder` knows a tensor: `backbone` is its root, and candle calls the embedding by
+    /// the older of its two names.
+    fn find(&self, names: &[&str]) -> String {
+        let names = || names.iter().map(|name| name.strip_prefix("backbone.").unwrap_or(name));
+        let found = names().find(|name| self.0.contains_tensor(name));
+        found.or(names().next_back()).unwrap_or_default().into()
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, ModelError> {
+        let found = self.0.get_with_hints_dtype(shape, name, Default::default(), dtype);
+        let found = found.and_then(|tensor| tensor.detach().to_device(&Device::Cpu)?.contiguous());
+        found.map_err(|error| failed(name, error))
+    }
+}
+
+fn failed(name: &str, error: candle_core::Error) -> ModelError {
+    ModelError::Tensor { name: name.into(), source: Box::new(error) }
+}
+
+impl Source for Variables<'_> {
+    fn matrix<B: Backend>(
+        &self,
+        backend: &B,
+        names: &[&str],
+        rows: usize,
+        cols: usize,
+    ) -> Result<B::Weights, ModelError> {
+        const OP: &str = "pack";
+        let name = self.find(names);
+        let tensor = self.tensor(&name, &[rows, cols], self.0.dtype())?;
+        let packed = by_dtype!(OP, "weight", tensor, T => {
+            Operand::new(OP, "weight", &tensor).and_then(|weight| Ok(backend.pack(weight.rows::<T>()?)?))
+        });
+        packed.map_err(|error| failed(&name, error))
+    }
+
+    fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let name = self.find(&[name]);
+        let tensor = self.tensor(&name, shape, DType::F32)?;
+        tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(|error| failed(&name, error))
+    }
+}

@@ -1,0 +1,53 @@
+//! `embedding`: rows of a weight matrix, once the tokens are checked.
+
+use super::args::{EmbeddingArgs, MOST_X, MOST_Y, extent, size, type_number};
+use super::driver::Launch;
+use super::{Cuda, Workspace, memory};
+use crate::backend::WeightMatrix;
+use crate::element::Element;
+use crate::error::Result;
+use crate::ops::Embedding;
+
+/// Columns of a block.
+const COLUMNS: usize = 512;
+
+pub(super) fn embedding<U: Element>(
+    cuda: &Cuda,
+    args: Embedding<'_, Cuda, U>,
+    workspace: &mut Workspace,
+) -> Result<()> {
+    const OP: &str = "embedding";
+    let shape = args.validate()?;
+    let device = &cuda.device;
+    let embedding = EmbeddingArgs {
+        tokens: device.address(OP, "tokens", &args.tokens)?,
+        weight: args.weight.address(device, OP)?,
+        output: device.rows(OP, "output", &args.output)?,
+        weight_stride: size(args.weight.stride()),
+        output_stride: size(args.output.stride()),
+        vocab: size(shape.vocab),
+        d_model: size(shape.d_model),
+        weight_type: type_number(args.weight.dtype()),
+        output_type: type_number(U::DTYPE),
+    };
+    if shape.tokens == 0 {
+        return Ok(());
+    }
+    if !workspace.in_step() {
+        // in a step the host does not wait for the device; there, a token out of the vocabulary gives a row of NaN
+        let mut host = crate::host::zeros(OP, shape.tokens)?;
+        memory::read(device, &args.tokens, &mut host)?;
+        Embedding::<Cuda, U>::expect_in_vocab(&host, shape.vocab)?;
+    }
+    if shape.d_model == 0 {
+        return Ok(());
+    }
+    let grid = [
+        extent(OP, "tokens", shape.tokens, MOST_X)?,
+        extent(OP, "weight", shape.d_model.div_ceil(COLUMNS), MOST_Y)?,
+        1,
+    ];
+    let args = bytemuck::bytes_of(&embedding);
+    workspace
+        .launch(device, &Launch { kernel: "mk_embedding", grid, block: [128, 1, 1], shared_bytes: 0, args })
+}

@@ -1,0 +1,215 @@
+//! Memory of a device: what owns it, and views of it with a lifetime.
+#![forbid(unsafe_code)]
+
+use super::driver::Driver;
+use crate::element::Scalar;
+use crate::error::{Error, Result, expect_size};
+use crate::rows::{Rows, Storage, not_within};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A driver, and a number that tells its memory from that of all others.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub driver: Box<dyn Driver>,
+    id: u64,
+}
+
+impl Device {
+    pub fn new(driver: Box<dyn Driver>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self { driver, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The address of an array of an op, which must be of this device.
+    pub fn address<V: OnDevice>(&self, op: &'static str, argument: &'static str, view: &V) -> Result<u64> {
+        self.expect(op, argument, view.device())?;
+        Ok(view.address())
+    }
+
+    /// The address of an array that may be absent: then 0.
+    pub fn optional<V: OnDevice>(
+        &self,
+        op: &'static str,
+        argument: &'static str,
+        view: Option<&V>,
+    ) -> Result<u64> {
+        view.map_or(Ok(0), |view| self.address(op, argument, view))
+    }
+
+    /// The address of row 0. A view without rows may lie past its data: then nothing may be read there.
+    pub fn rows<V: OnDevice + Storage>(
+        &self,
+        op: &'static str,
+        argument: &'static str,
+        rows: &Rows<V>,
+    ) -> Result<u64> {
+        self.expect(op, argument, rows.data().device())?;
+        Ok(rows.data().address().wrapping_add((rows.offset() as u64).wrapping_mul(V::ELEMENT)))
+    }
+
+    pub fn expect(&self, op: &'static str, argument: &'static str, id: u64) -> Result<()> {
+        if id == self.id {
+            return Ok(());
+        }
+        Err(Error::argument(op, argument, "memory of the backend that was called", "memory of another one"))
+    }
+}
+
+/// Memory that is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    device: Arc<Device>,
+    address: u64,
+}
+
+impl Memory {
+    /// At least `bytes` bytes, which hold anything. `what` is the error's: the op, and the elements and their type.
+    pub fn new(
+        device: &Arc<Device>,
+        bytes: usize,
+        what: (&'static str, usize, &'static str),
+    ) -> Result<Self> {
+        let (op, elements, dtype) = what;
+        let address = device.driver.alloc(bytes.max(1)).map_err(|error| match error {
+            Error::OutOfMemory { .. } => Error::OutOfMemory { op, elements, dtype },
+            other => other,
+        })?;
+        Ok(Self { device: device.clone(), address })
+    }
+
+    /// Room for `len` elements of `T`.
+    pub fn of<T: Scalar>(device: &Arc<Device>, op: &'static str, len: usize) -> Result<Self> {
+        let what = (op, len, T::DTYPE.name());
+        let bytes = bytes_of::<T>(len).ok_or(Error::OutOfMemory { op, elements: len, dtype: what.2 })?;
+        Self::new(device, bytes, what)
+    }
+
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.device.driver.free(self.address);
+    }
+}
+
+/// The size of an array, where it is one that memory can have.
+fn bytes_of<T>(len: usize) -> Option<usize> {
+    len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize)
+}
+
+/// An array on a device.
+#[derive(Debug)]
+pub struct Buffer<T: Scalar> {
+    memory: Memory,
+    len: usize,
+    marker: PhantomData<T>,
+}
+
+impl<T: Scalar> Buffer<T> {
+    pub(super) fn zeros(device: &Arc<Device>, len: usize) -> Result<Self> {
+        let memory = Memory::of::<T>(device, "zeros", len)?;
+        device.driver.zero(memory.address, len * size_of::<T>())?;
+        Ok(Self { memory, len, marker: PhantomData })
+    }
+
+    pub(super) fn upload(device: &Arc<Device>, host: &[T]) -> Result<Self> {
+        let memory = Memory::of::<T>(device, "upload", host.len())?;
+        device.driver.upload(bytemuck::cast_slice(host), memory.address)?;
+        Ok(Self { memory, len: host.len(), marker: PhantomData })
+    }
+
+    pub(super) fn view(&self) -> View<'_, T> {
+        let Memory { device, address } = &self.memory;
+        View { device: device.id, address: *address, len: self.len, marker: PhantomData }
+    }
+
+    pub(super) fn view_mut(&mut self) -> ViewMut<'_, T> {
+        let Memory { device, address } = &self.memory;
+        ViewMut { device: device.id, address: *address, len: self.len, marker: PhantomData }
+    }
+}
+
+/// What the arrays of an op have in common.
+pub(crate) trait OnDevice {
+    /// Bytes of an element.
+    const ELEMENT: u64;
+    /// [`Device::id`]
+    fn device(&self) -> u64;
+    fn address(&self) -> u64;
+}
+
+macro_rules! view {
+    ($name:ident, $borrow:ty, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Debug)]
+        pub struct $name<'a, T: Scalar> {
+            device: u64,
+            address: u64,
+            len: usize,
+            marker: PhantomData<$borrow>,
+        }
+
+        impl<T: Scalar> OnDevice for $name<'_, T> {
+            const ELEMENT: u64 = size_of::<T>() as u64;
+
+            fn device(&self) -> u64 {
+                self.device
+            }
+
+            fn address(&self) -> u64 {
+                self.address
+            }
+        }
+
+        impl<T: Scalar> Storage for $name<'_, T> {
+            fn elements(&self) -> usize {
+                self.len
+            }
+
+            fn slice(self, range: Range<usize>) -> Result<Self> {
+                if range.start > range.end || range.end > self.len {
+                    return Err(not_within(&range, self.len));
+                }
+                let address = self.address + (range.start * size_of::<T>()) as u64;
+                Ok(Self { address, len: range.end - range.start, ..self })
+            }
+        }
+    };
+}
+
+view!(View, &'a [T], "A borrowed array on a device, for reading.");
+view!(ViewMut, &'a mut [T], "A borrowed array on a device, for writing.");
+
+impl<T: Scalar> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Scalar> Copy for View<'_, T> {}
+
+pub(super) fn write<T: Scalar>(device: &Device, host: &[T], target: &ViewMut<'_, T>) -> Result<()> {
+    expect_size("write", "host", "the elements of the view", target.len, host.len())?;
+    let address = device.address("write", "target", target)?;
+    device.driver.upload(bytemuck::cast_slice(host), address)
+}
+
+pub(super) fn read<T: Scalar>(device: &Device, source: &View<'_, T>, host: &mut [T]) -> Result<()> {
+    expect_size("read", "host", "the elements of the view", host.len(), source.len)?;
+    let address = device.address("read", "source", source)?;
+    device.driver.download(address, bytemuck::cast_slice_mut(host))
+}

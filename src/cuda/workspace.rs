@@ -1,0 +1,226 @@
+//! [`Workspace`]: scratch memory, tables of spans, and steps that are recorded once and replayed.
+#![forbid(unsafe_code)]
+
+use super::args::{PADDING, Span, size};
+use super::driver::{Graph, Launch};
+use super::memory::{Device, Memory};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// Tables and graphs that a workspace keeps. Each serving loop has few shapes of batches at a time.
+const KEPT: usize = 8;
+
+/// Scratch memory of [`Cuda`](super::Cuda)'s ops. It grows to what a call needs and keeps that for the next.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    scratch: Option<(Memory, usize)>,
+    tables: Vec<SpanTable>,
+    /// Tables of steps: one place per number of spans, so that the graph of a step fits all batches of its shape.
+    step_tables: Vec<SpanTable>,
+    step: Option<Step>,
+    graphs: Vec<(Vec<OwnedLaunch>, Box<dyn Graph>)>,
+    /// The last to go: graphs must not outlive it.
+    device: Option<Arc<Device>>,
+}
+
+/// A step whose launches are being collected.
+#[derive(Debug, Default)]
+struct Step {
+    launches: Vec<OwnedLaunch>,
+    /// The tables that it has used so far, by cut and number of spans: their places are taken.
+    tables: Vec<(usize, usize)>,
+    /// Scratch memory that has been outgrown, and that launches of the step may use.
+    outgrown: Vec<Memory>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct OwnedLaunch {
+    kernel: String,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared_bytes: u32,
+    args: Vec<u8>,
+}
+
+impl OwnedLaunch {
+    fn borrowed(&self) -> Launch<'_> {
+        let Self { kernel, grid, block, shared_bytes, args } = self;
+        Launch { kernel, grid: *grid, block: *block, shared_bytes: *shared_bytes, args }
+    }
+}
+
+/// The sequences of a batch, cut into spans, as a table on the device.
+#[derive(Debug)]
+struct SpanTable {
+    /// The batch that it holds.
+    id: u64,
+    cut: usize,
+    spans: Spans,
+    memory: Memory,
+}
+
+/// A table of spans on the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spans {
+    pub address: u64,
+    pub count: usize,
+    /// Whether some sequence has more than one.
+    pub several: bool,
+}
+
+/// All sequences of a batch that have tokens, cut into spans of at most `cut` rows.
+fn cut_into_spans(batch: &Batch, cut: usize) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for (rows, slot) in batch.sequences() {
+        let slot = slot.index().map_or(PADDING, |index| index as u32);
+        let (sequence_begin, sequence_end) = (size(rows.start), size(rows.end));
+        let mut start = rows.start;
+        while start < rows.end {
+            let end = start.saturating_add(cut).min(rows.end);
+            let (begin, end_) = (size(start), size(end));
+            spans.push(Span { begin, end: end_, sequence_begin, sequence_end, slot, reserved: 0 });
+            start = end;
+        }
+    }
+    spans
+}
+
+impl SpanTable {
+    fn new(device: &Arc<Device>, op: &'static str, count: usize, cut: usize) -> Result<Self> {
+        let memory = Memory::new(device, count * size_of::<Span>(), (op, count, "spans"))?;
+        let spans = Spans { address: memory.address(), count, several: false };
+        Ok(Self { id: u64::MAX, cut, spans, memory })
+    }
+
+    fn fill(&mut self, batch: &Batch, spans: &[Span]) -> Result<()> {
+        self.memory.device().driver.upload(bytemuck::cast_slice(spans), self.memory.address())?;
+        self.id = batch.id();
+        self.spans.several = spans.windows(2).any(|pair| pair[0].end < pair[0].sequence_end);
+        Ok(())
+    }
+}
+
+impl Workspace {
+    /// Forgets what belongs to another device.
+    fn on(&mut self, device: &Arc<Device>) {
+        if self.device.as_ref().is_none_or(|own| own.id() != device.id()) {
+            *self = Self { device: Some(device.clone()), step: self.step.take(), ..Self::default() };
+        }
+    }
+
+    /// The address of `elements` numbers of scratch memory, which hold anything.
+    pub(super) fn scratch(&mut self, device: &Arc<Device>, op: &'static str, elements: usize) -> Result<u64> {
+        self.on(device);
+        match &self.scratch {
+            Some((memory, size)) if *size >= elements => Ok(memory.address()),
+            _ => {
+                let memory = Memory::of::<f32>(device, op, elements)?;
+                let address = memory.address();
+                let outgrown = self.scratch.replace((memory, elements));
+                if let (Some(step), Some((memory, _))) = (&mut self.step, outgrown) {
+                    step.outgrown.push(memory);
+                }
+                Ok(address)
+            }
+        }
+    }
+
+    /// The spans of a batch on the device. They are copied there once for all calls that follow each other.
+    pub(super) fn spans(
+        &mut self,
+        device: &Arc<Device>,
+        op: &'static str,
+        batch: &Batch,
+        cut: usize,
+    ) -> Result<Spans> {
+        self.on(device);
+        let is_it = |table: &SpanTable| table.cut == cut && table.id == batch.id();
+        if let Some(step) = &mut self.step {
+            if let Some(table) = self.step_tables.iter().find(|table| is_it(table)) {
+                step.tables.push((cut, table.spans.count));
+                return Ok(table.spans);
+            }
+            let spans = cut_into_spans(batch, cut);
+            if !step.tables.contains(&(cut, spans.len())) {
+                step.tables.push((cut, spans.len()));
+                let fits = |table: &SpanTable| table.cut == cut && table.spans.count == spans.len();
+                let place = match self.step_tables.iter().position(fits) {
+                    Some(place) => place,
+                    None => {
+                        self.step_tables.push(SpanTable::new(device, op, spans.len(), cut)?);
+                        self.step_tables.len() - 1
+                    }
+                };
+                self.step_tables[place].fill(batch, &spans)?;
+                return Ok(self.step_tables[place].spans);
+            }
+        }
+        let table = match self.tables.iter().position(is_it) {
+            Some(found) => self.tables.remove(found),
+            None => {
+                let spans = cut_into_spans(batch, cut);
+                let mut table = SpanTable::new(device, op, spans.len(), cut)?;
+                table.fill(batch, &spans)?;
+                if self.tables.len() >= KEPT && self.step.is_none() {
+                    self.tables.remove(0);
+                }
+                table
+            }
+        };
+        let spans = table.spans;
+        self.tables.push(table); // the one used last is the last to go
+        Ok(spans)
+    }
+
+    /// Runs a kernel, or keeps it for the end of the step that is being collected.
+    pub(super) fn launch(&mut self, device: &Device, launch: &Launch<'_>) -> Result<()> {
+        let Some(step) = &mut self.step else { return device.driver.launch(launch) };
+        let Launch { kernel, grid, block, shared_bytes, args } = *launch;
+        let (kernel, args) = (kernel.to_string(), args.to_vec());
+        step.launches.push(OwnedLaunch { kernel, grid, block, shared_bytes, args });
+        Ok(())
+    }
+
+    /// Whether launches are kept for later, so that the host cannot wait for one.
+    pub(super) fn in_step(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// Collects the launches of `ops`. Where the same ones have been collected before, the graph of them is replayed;
+    /// else one is made. A graph is found by all that its launches consist of, so that none is ever replayed for
+    /// other memory, sizes or weights than those that it was made for.
+    pub(super) fn step<E: From<Error>>(
+        &mut self,
+        device: &Arc<Device>,
+        ops: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.on(device);
+        if self.step.is_some() {
+            return ops(self);
+        }
+        self.step = Some(Step::default());
+        let result = ops(self);
+        let step = self.step.take().unwrap_or_default();
+        result?;
+        if step.launches.is_empty() {
+            return Ok(());
+        }
+        match self.graphs.iter().position(|(launches, _)| *launches == step.launches) {
+            Some(found) => {
+                let found = self.graphs.remove(found);
+                self.graphs.push(found);
+            }
+            None => {
+                let launches: Vec<Launch<'_>> = step.launches.iter().map(OwnedLaunch::borrowed).collect();
+                let graph = device.driver.record(&launches)?;
+                if self.graphs.len() == KEPT {
+                    self.graphs.remove(0);
+                }
+                self.graphs.push((step.launches, graph));
+            }
+        }
+        let (_, graph) = &self.graphs[self.graphs.len() - 1];
+        Ok(graph.replay()?)
+    }
+}

@@ -1,0 +1,8 @@
+//! What the CUDA backend promises beyond the suite of all backends: steps that are replayed, faster forms within their
+//! bounds, memory of another device refused, and errors where there is no driver.
+#![cfg(feature = "cuda")]
+
+mod errors;
+#[cfg(feature = "model")]
+mod steps;
+mod support;
