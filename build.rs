@@ -1,4 +1,5 @@
-//! Compiles the CUDA kernels for the host, and the executor that runs them there, where there is a C++17 compiler.
+//! Compiles the CUDA kernels for the host, and the executor that runs them there, where there is a C++17
+//! compiler.
 //!
 //! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is built all the same.
 
@@ -75,8 +76,8 @@ mod executor {
         compiled.map(drop).map_err(|_| "there is no C++17 compiler, GCC or Clang".into())
     }
 
-    /// One unit per kernel file and build. The file is in an unnamed namespace, so that the same names in the two builds
-    /// are different things to the linker.
+    /// One unit per kernel file and build. The file is in an unnamed namespace, so that the same names in the
+    /// two builds are different things to the linker.
     fn compile_kernels(out: &Path, build: &str, kernels: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let folder = out.join(build);
         fs::create_dir_all(&folder)?;
@@ -109,14 +110,15 @@ mod executor {
         format!("mamba_executor_unit_{build}_{stem}")
     }
 
-    /// A table of all units. The linker takes from an archive what is named somewhere, and nothing else names these.
+    /// A table of all units. The linker takes from an archive what is named somewhere, and nothing else names
+    /// these.
     fn write_table(out: &Path, kernels: &[PathBuf]) -> Result<PathBuf> {
         let symbols = BUILDS.iter().flat_map(|build| kernels.iter().map(|kernel| unit_symbol(build, kernel)));
         let symbols = symbols.collect::<Vec<_>>();
         let declared = symbols.iter().map(|symbol| format!("extern \"C\" char {symbol};\n"));
         let listed = symbols.iter().map(|symbol| format!("&{symbol},\n"));
         let text = format!(
-            "{}extern \"C\" const char* const mamba_executor_units[];\nconst char* const mamba_executor_units[] = {{\n{}}};\n",
+            "{}extern \"C\" {{ const char* mamba_executor_units[] = {{\n{}}}; }}\n",
             declared.collect::<String>(),
             listed.collect::<String>()
         );

@@ -14,7 +14,7 @@
 // 6. The state of a sequence of one span is written at its end. That of a longer one is written by a second kernel,
 //    since another block may still read the old state.
 //
-// Occupancy: 128 threads, at most 128 registers: 4 blocks per multiprocessor.
+// Occupancy: 128 threads: 4 blocks per multiprocessor, 3 of f16 and bf16.
 #include "math.cuh"
 
 #define CONV_THREADS 128
@@ -280,7 +280,7 @@ template <class T, int V> DEVICE void convolve(const ConvArgs& args) {
 }
 
 #define CONV_KERNEL(name, T, V)                                                                                       \
-    KERNEL_BOUNDS(name, ConvArgs, CONV_THREADS, 4) {                          \
+    KERNEL_BOUNDS(name, ConvArgs, CONV_THREADS, V == 4 ? 4 : 3) {                \
         if (args.vector == 1) convolve<T, 1>(args);                                                                    \
         else convolve<T, V>(args);                                                                                     \
     }                                                                                                                  \

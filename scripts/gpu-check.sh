@@ -15,7 +15,7 @@ FEATURES=cli,demo,cuda
 
 if [ "${1:-}" = --build ]; then
   folder=${2:?a folder}; mkdir -p "$folder"
-  cargo build --release --features $FEATURES --bin mamba && cp target/release/mamba "$folder/"
+  cargo build --release --features $FEATURES --bin mamba && cp "${CARGO_TARGET_DIR:-target}/release/mamba" "$folder/"
   cargo test --release --no-run --features $FEATURES --test backends --test cuda 2>&1 | tee /dev/stderr |
     sed -nE 's/.*Executable tests\/([a-z]+)\/main.rs \((.*)\)/\1 \2/p' |
     while read -r name path; do cp "$path" "$folder/$name"; done

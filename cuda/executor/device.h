@@ -1,7 +1,8 @@
-// The CUDA C++ that kernels may use, on the host. It is included before a .cu file, in place of nvcc's own declarations.
+// The CUDA C++ that kernels may use, on the host. It is included before a .cu file, in place of nvcc's own
+// declarations.
 //
-// Everything with a body is in an unnamed namespace or is a template of types from one, so that the plain and the checked
-// build of the same code stay apart when they are linked together.
+// Everything with a body is in an unnamed namespace or is a template of types from one, so that the plain and
+// the checked build of the same code stay apart when they are linked together.
 #pragma once
 #define MAMBA_EXECUTOR 1
 

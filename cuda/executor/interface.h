@@ -1,8 +1,8 @@
 // What compiled kernels and the runtime of the executor know of each other.
 //
-// Kernels are compiled twice, plain and checked, and both call the one runtime through these functions. They are
-// ordinary functions, never inline: a definition in a header would be compiled with and without checks, and the linker
-// would keep one of the two.
+// Kernels are compiled twice, plain and checked, and both call the one runtime through these functions. They
+// are ordinary functions, never inline: a definition in a header would be compiled with and without checks,
+// and the linker would keep one of the two.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +42,16 @@ enum class BlockOperation : uint8_t { sync, count };
 // Waits for all threads of the block. `count` returns how many of them passed a value other than zero.
 unsigned block_collective(BlockOperation operation, unsigned value, Location at);
 
-enum class WarpOperation : uint8_t { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot, mma, ldmatrix };
+enum class WarpOperation : uint8_t {
+    sync,
+    shuffle,
+    shuffle_up,
+    shuffle_down,
+    shuffle_xor,
+    ballot,
+    mma,
+    ldmatrix
+};
 
 // One lane's part of an operation of its warp.
 struct WarpCall {

@@ -271,3 +271,23 @@ fn embedding_reads_and_writes_once() {
     });
     check(&totals[0], sectors(&[4 * d_model * 2]), sectors(&[4 * d_model * 4]), 1.05, 0);
 }
+
+/// The structs of the host are those of the compiled kernels.
+#[test]
+fn argument_structs_have_the_sizes_of_the_kernels() {
+    use super::args::{ConvArgs, ConvertArgs, EmbeddingArgs, LinearArgs, NormArgs, ScanArgs};
+    let linear = ["mk_linear_exact_128", "mk_linear_exact_64", "mk_linear_few_f16", "mk_linear_fast_bf16"];
+    for (kernels, size) in [
+        (&linear[..], size_of::<LinearArgs>()),
+        (&["mk_convert"], size_of::<ConvertArgs>()),
+        (&["mk_causal_conv1d_f32", "mk_causal_conv1d_state"], size_of::<ConvArgs>()),
+        (&["mk_scan_exact_4", "mk_scan_chunk_16", "mk_scan_combine"], size_of::<ScanArgs>()),
+        (&["mk_rms_norm"], size_of::<NormArgs>()),
+        (&["mk_embedding"], size_of::<EmbeddingArgs>()),
+    ] {
+        for kernel in kernels {
+            assert_eq!(Executor::args_size(kernel), size as i64, "{kernel}");
+        }
+    }
+    assert_eq!(Executor::args_size("mk_none"), -1);
+}

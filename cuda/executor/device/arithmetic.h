@@ -1,6 +1,7 @@
 // Arithmetic intrinsics, bit casts, and conversions of 16-bit floating-point types.
 //
-// Built with -ffp-contract=off, so that a multiplication and an addition are two roundings unless the source says fma.
+// Built with -ffp-contract=off, so that a multiplication and an addition are two roundings unless the source
+// says fma.
 #pragma once
 
 namespace {

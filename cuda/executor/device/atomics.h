@@ -1,4 +1,5 @@
-// Atomic operations. Threads take turns on one host thread, so plain code is atomic; the checks are told of it.
+// Atomic operations. Threads take turns on one host thread, so plain code is atomic; the checks are told of
+// it.
 #pragma once
 
 namespace executor {

@@ -9,7 +9,8 @@ namespace executor {
 namespace {
 
 template <class T>
-inline T shuffle(WarpOperation operation, uint32_t mask, T value, uint32_t parameter, int width, Location at) {
+inline T shuffle(WarpOperation operation, uint32_t mask, T value, uint32_t parameter, int width,
+                 Location at) {
     static_assert(sizeof(T) <= 8, "a shuffle moves at most 8 bytes");
     const uint64_t bits = bit_cast<uint64_t>(value);
     return bit_cast<T>(
@@ -48,7 +49,8 @@ inline T __shfl_up_sync(uint32_t mask, T value, unsigned distance, int width = 3
 }
 template <class T>
 inline T __shfl_down_sync(uint32_t mask, T value, unsigned distance, int width = 32, EXECUTOR_PLACE) {
-    return executor::shuffle(executor::WarpOperation::shuffle_down, mask, value, distance, width, EXECUTOR_AT);
+    return executor::shuffle(executor::WarpOperation::shuffle_down, mask, value, distance, width,
+                             EXECUTOR_AT);
 }
 template <class T>
 inline T __shfl_xor_sync(uint32_t mask, T value, int pattern, int width = 32, EXECUTOR_PLACE) {

@@ -13,8 +13,8 @@
 #define blockDim (executor::block_size())
 #define gridDim (executor::grid_size())
 
-// KERNEL and EXPORT_KERNEL declare a kernel and register it. A kernel is never inlined into the function that starts
-// its threads, since that one is not instrumented.
+// KERNEL and EXPORT_KERNEL declare a kernel and register it. A kernel is never inlined into the function that
+// starts its threads, since that one is not instrumented.
 #define KERNEL(name, Args) static __attribute__((noinline)) void name(const Args args)
 #define KERNEL_BOUNDS(name, Args, threads, blocks) KERNEL(name, Args)
 
@@ -32,9 +32,9 @@
                                                       executor_run_##name, nullptr};                     \
     static const executor::Registration executor_registration_##name(&executor_kernel_##name)
 
-#define SHARED_ARRAY(type, name, count)                                    \
-    static const executor::SharedSite executor_site_##name = {#name};      \
-    type(&name)[count] =                                                   \
+#define SHARED_ARRAY(type, name, count)                               \
+    static const executor::SharedSite executor_site_##name = {#name}; \
+    type(&name)[count] =                                              \
         *static_cast<type(*)[count]>(executor::static_shared(&executor_site_##name, sizeof(type) * (count)))
 
 #define DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(executor::dynamic_shared())

@@ -4,7 +4,8 @@
 namespace executor {
 namespace {
 
-inline void mma_m16n8k16(HalfType type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Location at) {
+inline void mma_m16n8k16(HalfType type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                         Location at) {
     MmaOperands operands{type, d, a, b};
     warp_collective({WarpOperation::mma, 0xffffffff, 0, 0, 32, &operands, at});
 }

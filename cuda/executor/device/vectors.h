@@ -1,7 +1,8 @@
 // Vector types. Copying one whole is one access of the GPU, and of the checks and counters.
 //
-// A plain build has plain structs. In a checked build the compiler would be free to copy a struct member by member, each
-// a small access of its own; copies there go through the functions load_vector* and store_vector*.
+// A plain build has plain structs. In a checked build the compiler would be free to copy a struct member by
+// member, each a small access of its own; copies there go through the functions load_vector* and
+// store_vector*.
 #pragma once
 
 namespace executor {
@@ -28,16 +29,16 @@ struct VectorAccess<16> {
     static void store(void* address, Register16 bits) { store_vector16(address, bits); }
 };
 
-#define EXECUTOR_VECTOR_COPIES(Name)                                                     \
-    Name() = default;                                                                    \
-    inline __attribute__((always_inline)) Name(const Name& other) {                      \
-        const auto bits = executor::VectorAccess<sizeof(Name)>::load(&other);            \
-        __builtin_memcpy(static_cast<void*>(this), &bits, sizeof(Name));                 \
-    }                                                                                    \
-    inline __attribute__((always_inline)) Name& operator=(const Name& other) {           \
-        const auto bits = executor::VectorAccess<sizeof(Name)>::load(&other);            \
-        executor::VectorAccess<sizeof(Name)>::store(this, bits);                         \
-        return *this;                                                                    \
+#define EXECUTOR_VECTOR_COPIES(Name)                                           \
+    Name() = default;                                                          \
+    inline __attribute__((always_inline)) Name(const Name& other) {            \
+        const auto bits = executor::VectorAccess<sizeof(Name)>::load(&other);  \
+        __builtin_memcpy(static_cast<void*>(this), &bits, sizeof(Name));       \
+    }                                                                          \
+    inline __attribute__((always_inline)) Name& operator=(const Name& other) { \
+        const auto bits = executor::VectorAccess<sizeof(Name)>::load(&other);  \
+        executor::VectorAccess<sizeof(Name)>::store(this, bits);               \
+        return *this;                                                          \
     }
 
 #else
@@ -47,20 +48,20 @@ struct VectorAccess<16> {
 }  // namespace
 }  // namespace executor
 
-#define EXECUTOR_VECTOR2(Name, Element)                                  \
-    struct alignas(2 * sizeof(Element)) Name {                           \
-        Element x, y;                                                    \
-        Name(Element x, Element y) : x(x), y(y) {}                       \
-        EXECUTOR_VECTOR_COPIES(Name)                                     \
-    };                                                                   \
+#define EXECUTOR_VECTOR2(Name, Element)            \
+    struct alignas(2 * sizeof(Element)) Name {     \
+        Element x, y;                              \
+        Name(Element x, Element y) : x(x), y(y) {} \
+        EXECUTOR_VECTOR_COPIES(Name)               \
+    };                                             \
     inline Name make_##Name(Element x, Element y) { return Name(x, y); }
 
-#define EXECUTOR_VECTOR4(Name, Element)                                                  \
-    struct alignas(4 * sizeof(Element)) Name {                                           \
-        Element x, y, z, w;                                                              \
-        Name(Element x, Element y, Element z, Element w) : x(x), y(y), z(z), w(w) {}     \
-        EXECUTOR_VECTOR_COPIES(Name)                                                     \
-    };                                                                                   \
+#define EXECUTOR_VECTOR4(Name, Element)                                              \
+    struct alignas(4 * sizeof(Element)) Name {                                       \
+        Element x, y, z, w;                                                          \
+        Name(Element x, Element y, Element z, Element w) : x(x), y(y), z(z), w(w) {} \
+        EXECUTOR_VECTOR_COPIES(Name)                                                 \
+    };                                                                               \
     inline Name make_##Name(Element x, Element y, Element z, Element w) { return Name(x, y, z, w); }
 
 namespace {

@@ -1,7 +1,8 @@
 // cp.async: a copy is issued, committed to a group, and lands at the wait for its group.
 //
-// The bytes are read when it is issued and written when it is waited for. In between the target is in flight: any access
-// of it is an error. A wait makes it visible to the thread that waits; other threads need a barrier after that wait.
+// The bytes are read when it is issued and written when it is waited for. In between the target is in flight:
+// any access of it is an error. A wait makes it visible to the thread that waits; other threads need a
+// barrier after that wait.
 #include <cstring>
 
 #include "shadow.h"
@@ -32,8 +33,10 @@ void async_copy(void* shared, const void* global, unsigned bytes, unsigned sourc
         stop_thread(device, "out of bounds: asynchronous copy to what is not shared memory", pc);
     }
     if (source_bytes > bytes) {
-        stop_thread(device, "asynchronous copy of " + std::to_string(source_bytes) + " of " + std::to_string(bytes) +
-                                " bytes", pc);
+        stop_thread(device,
+                    "asynchronous copy of " + std::to_string(source_bytes) + " of " + std::to_string(bytes) +
+                        " bytes",
+                    pc);
     }
     if (source % bytes != 0 || target % bytes != 0) {
         stop_thread(device, "misaligned: asynchronous copy of " + std::to_string(bytes) + " bytes", pc);

@@ -68,8 +68,8 @@ void AccessCounter::grow() {
     }
 }
 
-void AccessCounter::record(const void* pc, unsigned lane, uint32_t existing, uintptr_t address, unsigned bytes,
-                           Space space, bool store) {
+void AccessCounter::record(const void* pc, unsigned lane, uint32_t existing, uintptr_t address,
+                           unsigned bytes, Space space, bool store) {
     if (!counting_) {
         return;
     }

@@ -1,8 +1,9 @@
-// Counts what the accesses of a warp cost: sectors of global memory, conflicts between banks of shared memory.
+// Counts what the accesses of a warp cost: sectors of global memory, conflicts between banks of shared
+// memory.
 //
-// The lanes of a warp run one after another here and at once on a GPU. The k-th execution of an access in one lane since
-// the warp was last together belongs to the k-th in the others. The warp is together at barriers, and at operations of
-// the warp in which all its lanes take part.
+// The lanes of a warp run one after another here and at once on a GPU. The k-th execution of an access in one
+// lane since the warp was last together belongs to the k-th in the others. The warp is together at barriers,
+// and at operations of the warp in which all its lanes take part.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -32,8 +33,8 @@ class AccessCounter {
     void begin_launch(bool counting, uintptr_t shared_base);
 
     // One lane's part of an access by the instruction at `pc`. `existing` are the lanes that the warp has.
-    void record(const void* pc, unsigned lane, uint32_t existing, uintptr_t address, unsigned bytes, Space space,
-                bool store);
+    void record(const void* pc, unsigned lane, uint32_t existing, uintptr_t address, unsigned bytes,
+                Space space, bool store);
 
     // 16-byte rows of shared memory that eight lanes read at once.
     void record_rows(const uintptr_t (&rows)[8]);

@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// mamba_executor_switch(void** save, void* load): saves the registers that a function must preserve on the stack, the
-// stack pointer in *save, and restores those of the stack `load`.
+// mamba_executor_switch(void** save, void* load): saves the registers that a function must preserve on the
+// stack, the stack pointer in *save, and restores those of the stack `load`.
 #if defined(__x86_64__)
 asm(R"(
     .text
@@ -106,7 +106,9 @@ void prepare(Context& context, void*, void* stack_end, void (*entry)()) {
     context.stack_pointer = top;
 }
 
-void switch_context(Context& from, Context& to) { mamba_executor_switch(&from.stack_pointer, to.stack_pointer); }
+void switch_context(Context& from, Context& to) {
+    mamba_executor_switch(&from.stack_pointer, to.stack_pointer);
+}
 
 #endif
 

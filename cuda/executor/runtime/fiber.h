@@ -19,7 +19,8 @@ struct Context {
 #endif
 };
 
-// Makes `context` start `entry` on the stack that ends at `stack_end`, 16-byte aligned. `entry` must not return.
+// Makes `context` start `entry` on the stack that ends at `stack_end`, 16-byte aligned. `entry` must not
+// return.
 void prepare(Context& context, void* stack_begin, void* stack_end, void (*entry)());
 
 // Saves the running code in `from` and goes on at `to`.

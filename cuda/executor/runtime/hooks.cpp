@@ -1,7 +1,7 @@
 // The calls that -fsanitize=thread puts before each access of memory, and the accesses of whole vectors.
 //
-// Kernels are compiled with that option and never linked with the library that it is for: these functions stand in for
-// it. They are hidden, so that they are no part of what a shared library of this code exports.
+// Kernels are compiled with that option and never linked with the library that it is for: these functions
+// stand in for it. They are hidden, so that they are no part of what a shared library of this code exports.
 #include <cstring>
 
 #include "shadow.h"
@@ -13,12 +13,12 @@ using executor::observe_access;
 #define OBSERVE(access, bytes) \
     observe_access(reinterpret_cast<uintptr_t>(address), bytes, Access::access, __builtin_return_address(0))
 
-#define HOOKS_OF_SIZE(bytes)                                                               \
-    HOOK void __tsan_read##bytes(void* address) { OBSERVE(read, bytes); }                  \
-    HOOK void __tsan_write##bytes(void* address) { OBSERVE(write, bytes); }                \
-    HOOK void __tsan_unaligned_read##bytes(void* address) { OBSERVE(read, bytes); }        \
-    HOOK void __tsan_unaligned_write##bytes(void* address) { OBSERVE(write, bytes); }      \
-    HOOK void __tsan_volatile_read##bytes(void* address) { OBSERVE(read, bytes); }         \
+#define HOOKS_OF_SIZE(bytes)                                                          \
+    HOOK void __tsan_read##bytes(void* address) { OBSERVE(read, bytes); }             \
+    HOOK void __tsan_write##bytes(void* address) { OBSERVE(write, bytes); }           \
+    HOOK void __tsan_unaligned_read##bytes(void* address) { OBSERVE(read, bytes); }   \
+    HOOK void __tsan_unaligned_write##bytes(void* address) { OBSERVE(write, bytes); } \
+    HOOK void __tsan_volatile_read##bytes(void* address) { OBSERVE(read, bytes); }    \
     HOOK void __tsan_volatile_write##bytes(void* address) { OBSERVE(write, bytes); }
 
 HOOKS_OF_SIZE(1)
@@ -39,7 +39,8 @@ static void observe_range(void* address, size_t bytes, Access access, const void
         while (piece > bytes - done || (begin + done) % piece != 0) {
             piece /= 2;
         }
-        observe_access(begin + done, static_cast<unsigned>(piece), access, static_cast<const char*>(pc) + done);
+        observe_access(begin + done, static_cast<unsigned>(piece), access,
+                       static_cast<const char*>(pc) + done);
         done += piece;
     }
 }

@@ -1,4 +1,5 @@
-// The functions that the host calls; src/cuda/executor declares them for Rust. A device is used by one caller at a time.
+// The functions that the host calls; src/cuda/executor declares them for Rust. A device is used by one caller
+// at a time.
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -29,7 +30,8 @@ int fail(Device& device, const std::string& message) {
 Region* find_range(Device& device, uint64_t address, size_t bytes) {
     Region* region = device.global.find(address, bytes);
     if (region == nullptr) {
-        fail(device, std::to_string(bytes) + " bytes at an address that is outside every array of the device");
+        fail(device,
+             std::to_string(bytes) + " bytes at an address that is outside every array of the device");
     }
     return region;
 }
@@ -61,7 +63,8 @@ API void mamba_executor_delete(Device* device) { delete device; }
 API uint64_t mamba_executor_alloc(Device* device, size_t bytes) { return device->global.alloc(bytes); }
 
 API int mamba_executor_free(Device* device, uint64_t address) {
-    return device->global.free(address) ? OK : fail(*device, "freed an address that is not the start of an array");
+    return device->global.free(address) ? OK
+                                        : fail(*device, "freed an address that is not the start of an array");
 }
 
 API int mamba_executor_zero(Device* device, uint64_t address, size_t bytes) {
@@ -104,14 +107,15 @@ API int mamba_executor_download(Device* device, uint64_t address, void* host, si
 }
 
 API int mamba_executor_launch(Device* device, const char* name, size_t name_bytes, const uint32_t* grid,
-                              const uint32_t* block, uint32_t shared_bytes, const void* args, size_t args_bytes) {
+                              const uint32_t* block, uint32_t shared_bytes, const void* args,
+                              size_t args_bytes) {
     const executor::Kernel* kernel = executor::find_kernel(name, name_bytes, device->checked);
     if (kernel == nullptr) {
         return fail(*device, "there is no such kernel");
     }
     if (kernel->args_size != args_bytes) {
-        return fail(*device, "the kernel takes " + std::to_string(kernel->args_size) + " bytes of arguments, not " +
-                                 std::to_string(args_bytes));
+        return fail(*device, "the kernel takes " + std::to_string(kernel->args_size) +
+                                 " bytes of arguments, not " + std::to_string(args_bytes));
     }
     device->grid_dim = {grid[0], grid[1], grid[2]};
     device->block_dim = {block[0], block[1], block[2]};
@@ -133,4 +137,12 @@ API int mamba_executor_launch(Device* device, const char* name, size_t name_byte
 API const char* mamba_executor_message(const Device* device) { return device->message.c_str(); }
 API const void* mamba_executor_found_at(const Device* device) { return device->found_at; }
 
-API void mamba_executor_totals(const Device* device, executor::Totals* totals) { *totals = device->counter.totals; }
+API void mamba_executor_totals(const Device* device, executor::Totals* totals) {
+    *totals = device->counter.totals;
+}
+
+// The size of a kernel's argument struct, or -1 where there is no such kernel.
+API int64_t mamba_executor_args_size(const char* name, size_t name_bytes, int checked) {
+    const executor::Kernel* kernel = executor::find_kernel(name, name_bytes, checked != 0);
+    return kernel == nullptr ? -1 : static_cast<int64_t>(kernel->args_size);
+}

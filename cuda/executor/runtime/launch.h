@@ -98,13 +98,15 @@ bool run_grid(Device& device);
 void suspend(Device& device);
 
 // Records what was found, with the place of `thread`. The launch ends.
-void find_fault(Device& device, const Thread& thread, const std::string& what, const void* found_at = nullptr);
+void find_fault(Device& device, const Thread& thread, const std::string& what,
+                const void* found_at = nullptr);
 // Leaves the running thread of a launch that has failed.
 [[noreturn]] void suspend_for_good(Device& device);
 // Records what was found in the running thread, which does not go on.
 [[noreturn]] void stop_thread(Device& device, const std::string& what, const void* found_at = nullptr);
 
-// Resolves the collective that `thread` waits at, if all lanes of its mask have come. True where it was resolved.
+// Resolves the collective that `thread` waits at, if all lanes of its mask have come. True where it was
+// resolved.
 bool try_collective(Device& device, Warp& warp, const Thread& thread);
 // Says which lanes the waiting lanes of a warp wait for in vain.
 void find_stuck_warp(Device& device, const Warp& warp);

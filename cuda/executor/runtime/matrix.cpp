@@ -1,11 +1,12 @@
 // Tensor cores and ldmatrix, by the fragment layouts of the PTX ISA.
 //
-// mma.m16n8k16, in lane l with group g = l / 4 and t = l % 4, two 16-bit elements a register, the lower index below:
+// mma.m16n8k16, in lane l with group g = l / 4 and t = l % 4, two 16-bit elements a register, the lower index
+// below:
 //   a[0]: row g, columns 2t and 2t+1      a[1]: row g + 8, the same     a[2], a[3]: columns 8 further
 //   b[0]: rows 2t and 2t+1, column g      b[1]: rows 8 further
 //   d[0], d[1]: row g, columns 2t and 2t+1    d[2], d[3]: row g + 8
-// The products of 16-bit elements are exact in f64. They are added there to d, k ascending, and rounded once to f32. A GPU
-// adds in an order and a precision of its own, so the two agree within a bound and not in bits.
+// The products of 16-bit elements are exact in f64. They are added there to d, k ascending, and rounded once
+// to f32. A GPU adds in an order and a precision of its own, so the two agree within a bound and not in bits.
 #include <cstring>
 
 #include "launch.h"
@@ -50,7 +51,8 @@ void run_mma(Device& device, Warp& warp) {
         const unsigned pair = lane % 4 * 2;
         for (unsigned i = 0; i < 2; i++) {
             for (unsigned part = 0; part < 4; part++) {
-                a[group + part % 2 * 8][pair + i + part / 2 * 8] = widen(operands.type, half_of(operands.a[part], i));
+                a[group + part % 2 * 8][pair + i + part / 2 * 8] =
+                    widen(operands.type, half_of(operands.a[part], i));
             }
             for (unsigned part = 0; part < 2; part++) {
                 b[pair + i + part * 8][group] = widen(operands.type, half_of(operands.b[part], i));
@@ -71,7 +73,8 @@ void run_mma(Device& device, Warp& warp) {
     }
 }
 
-// Lane i of eight names row i of a matrix; every lane gets elements 2t and 2t+1 of row g, or of column g transposed.
+// Lane i of eight names row i of a matrix; every lane gets elements 2t and 2t+1 of row g, or of column g
+// transposed.
 void run_ldmatrix(Device& device, Warp& warp) {
     const int count = static_cast<const MatrixRows*>(device.lane(warp, 0).call.data)->count;
     for (int matrix = 0; matrix < count; matrix++) {
@@ -82,11 +85,13 @@ void run_ldmatrix(Device& device, Warp& warp) {
             const void* address = static_cast<const MatrixRows*>(thread.call.data)->row;
             rows[row] = reinterpret_cast<uintptr_t>(address);
             if (!device.shared.holds(rows[row])) {
-                find_fault(device, thread, "ldmatrix at " + describe(thread.call.at) + ": row " +
-                                               std::to_string(row) + " is not in shared memory");
+                find_fault(device, thread,
+                           "ldmatrix at " + describe(thread.call.at) + ": row " + std::to_string(row) +
+                               " is not in shared memory");
                 return;
             }
-            if (device.checked && !check_access(device, thread, rows[row], 16, Access::read, thread.call.data)) {
+            if (device.checked &&
+                !check_access(device, thread, rows[row], 16, Access::read, thread.call.data)) {
                 return;
             }
             std::memcpy(elements[row], address, sizeof elements[row]);

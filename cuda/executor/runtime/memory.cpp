@@ -25,7 +25,8 @@ uintptr_t GlobalMemory::alloc(size_t bytes) {
         return 0;
     }
     // One more piece of alignment behind each array, so that what lies past its end is no other array.
-    void* memory = std::aligned_alloc(ALLOCATION_ALIGNMENT, round_up(bytes + 1, ALLOCATION_ALIGNMENT) + ALLOCATION_ALIGNMENT);
+    void* memory = std::aligned_alloc(ALLOCATION_ALIGNMENT,
+                                      round_up(bytes + 1, ALLOCATION_ALIGNMENT) + ALLOCATION_ALIGNMENT);
     if (memory == nullptr) {
         return 0;
     }
@@ -118,7 +119,8 @@ void* SharedMemory::add(const SharedSite* site, size_t bytes) {
         return nullptr;
     }
     const uintptr_t begin = base_ + used_;
-    Region region{begin, begin + bytes, Space::shared, site == nullptr ? "dynamic" : site->name, nullptr, nullptr};
+    Region region{begin,   begin + bytes, Space::shared, site == nullptr ? "dynamic" : site->name,
+                  nullptr, nullptr};
     if (checked_) {
         region.states = states_ + used_;
         region.cells = cells_ + used_ / 2;

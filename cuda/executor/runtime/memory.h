@@ -25,9 +25,9 @@ struct Region {
     uintptr_t begin;
     uintptr_t end;
     Space space;
-    const char* name;   // of a shared array
-    uint8_t* states;    // one per byte
-    Cell* cells;        // one per two bytes
+    const char* name;  // of a shared array
+    uint8_t* states;   // one per byte
+    Cell* cells;       // one per two bytes
 
     bool contains(uintptr_t address) const { return address >= begin && address < end; }
 };
@@ -59,8 +59,8 @@ class GlobalMemory {
     size_t used_ = 0;
 };
 
-// The shared memory of the block that runs. Arrays are laid out at their first use in a launch, apart from each other, so
-// that an access past the end of one does not fall into the next.
+// The shared memory of the block that runs. Arrays are laid out at their first use in a launch, apart from
+// each other, so that an access past the end of one does not fall into the next.
 class SharedMemory {
    public:
     static constexpr size_t LIMIT = 227 * 1024;  // of the GPUs that have the most
@@ -101,8 +101,8 @@ class SharedMemory {
     uintptr_t base_ = 0;
     uint8_t* states_ = nullptr;
     Cell* cells_ = nullptr;
-    size_t used_ = 0;    // bytes of the area, gaps included
-    size_t asked_ = 0;   // bytes of the arrays
+    size_t used_ = 0;   // bytes of the area, gaps included
+    size_t asked_ = 0;  // bytes of the arrays
 };
 
 }  // namespace executor

@@ -3,7 +3,7 @@
 #include "registry.h"
 
 // The table that build.rs writes. Naming it makes the linker take all units of kernels from the archive.
-extern "C" const char* const mamba_executor_units[];
+extern "C" const char* mamba_executor_units[];
 
 namespace executor {
 

@@ -12,7 +12,8 @@ Device::Device(bool checked, bool counting, size_t memory_limit)
     : checked(checked), counting(counting), global(checked, memory_limit), shared(checked) {}
 
 std::string describe(Dim3 index) {
-    return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
+    return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) +
+           ")";
 }
 
 std::string describe(Location at) {
@@ -144,9 +145,9 @@ bool pass_barrier(Device& device, bool& exited) {
             first = &thread;
         }
         if (thread.call.at.line != first->call.at.line || thread.call.parameter != first->call.parameter) {
-            find_fault(device, thread, "barrier not reached by all threads: this one waits at " +
-                                           describe(thread.call.at) + ", thread " + describe(first->index) +
-                                           " at " + describe(first->call.at));
+            find_fault(device, thread,
+                       "barrier not reached by all threads: this one waits at " + describe(thread.call.at) +
+                           ", thread " + describe(first->index) + " at " + describe(first->call.at));
             return false;
         }
         count += thread.call.value != 0;
@@ -156,9 +157,9 @@ bool pass_barrier(Device& device, bool& exited) {
         return true;
     }
     if (gone != nullptr) {
-        find_fault(device, *first, "barrier not reached by all threads: this one waits at " +
-                                       describe(first->call.at) + ", thread " + describe(gone->index) +
-                                       " has exited");
+        find_fault(device, *first,
+                   "barrier not reached by all threads: this one waits at " + describe(first->call.at) +
+                       ", thread " + describe(gone->index) + " has exited");
         return false;
     }
     device.barrier_result = count;

@@ -1,12 +1,13 @@
-// Races are found by time. The clock of a device counts the events that order accesses, and each pair of bytes has a
-// record of its last write and of its last reads: when, and by which thread. An earlier access and the present one, of
-// which at least one writes, are ordered if
+// Races are found by time. The clock of a device counts the events that order accesses, and each pair of
+// bytes has a record of its last write and of its last reads: when, and by which thread. An earlier access
+// and the present one, of which at least one writes, are ordered if
 //   - the earlier one was in a launch before, or
 //   - both are of one thread, or
 //   - they are of one block and a barrier of the block lies between, or
 //   - they are of one warp and a __syncwarp in which both take part lies between.
-// Blocks are never ordered. Of several reads the record keeps the last, and whether other lanes, warps or blocks have
-// read too. Threads that write the two bytes of one pair do not hide each other's race, but the record of one is lost.
+// Blocks are never ordered. Of several reads the record keeps the last, and whether other lanes, warps or
+// blocks have read too. Threads that write the two bytes of one pair do not hide each other's race, but the
+// record of one is lost.
 #include "shadow.h"
 
 namespace executor {
@@ -103,8 +104,8 @@ std::string describe(const Region& region) {
                                          : "global array of " + size;
 }
 
-void find_out_of_bounds(Device& device, const Thread& thread, uintptr_t address, unsigned bytes, Access access,
-                        const Region* near, const void* pc) {
+void find_out_of_bounds(Device& device, const Thread& thread, uintptr_t address, unsigned bytes,
+                        Access access, const Region* near, const void* pc) {
     std::string what = "out of bounds: " + describe(access, bytes);
     if (near != nullptr) {
         what += " at byte " + std::to_string(address - near->begin) + " of a " + describe(*near);
@@ -116,13 +117,15 @@ void find_out_of_bounds(Device& device, const Thread& thread, uintptr_t address,
 
 void find_race(Device& device, const Thread& thread, const Region& region, uintptr_t at, Access access,
                bool earlier_wrote, uint64_t record, const void* pc) {
-    std::string what = std::string("race on ") + name_of(region.space) + " memory: " + name_of(access) + " at byte " +
-                       std::to_string(at - region.begin) + " of a " + describe(region) + " after a " +
-                       (earlier_wrote ? "write" : "read") + " by ";
-    if (region.space == Space::global && (time_of(record) < device.block_begin || (record & OTHER_BLOCKS) != 0)) {
+    std::string what = std::string("race on ") + name_of(region.space) + " memory: " + name_of(access) +
+                       " at byte " + std::to_string(at - region.begin) + " of a " + describe(region) +
+                       " after a " + (earlier_wrote ? "write" : "read") + " by ";
+    if (region.space == Space::global &&
+        (time_of(record) < device.block_begin || (record & OTHER_BLOCKS) != 0)) {
         what += "another block";
     } else {
-        what += "thread " + executor::describe(device.threads[thread_of(record)].index) + ", nothing orders the two";
+        what += "thread " + executor::describe(device.threads[thread_of(record)].index) +
+                ", nothing orders the two";
     }
     find_fault(device, thread, what, pc);
 }
@@ -170,11 +173,13 @@ bool check_access(Device& device, const Thread& thread, uintptr_t address, unsig
         return false;
     }
     const uintptr_t offset = address - region->begin;
-    const char* fault = address % bytes != 0 ? ", which is misaligned"
-                                             : find_state(region->states + offset, bytes, access);
+    const char* fault =
+        address % bytes != 0 ? ", which is misaligned" : find_state(region->states + offset, bytes, access);
     if (fault != nullptr) {
-        find_fault(device, thread, describe(access, bytes) + " at byte " + std::to_string(offset) + " of a " +
-                                       describe(*region) + fault, pc);
+        find_fault(device, thread,
+                   describe(access, bytes) + " at byte " + std::to_string(offset) + " of a " +
+                       describe(*region) + fault,
+                   pc);
         return false;
     }
     const Space space = region->space;
@@ -220,7 +225,8 @@ void observe_access(uintptr_t address, unsigned bytes, Access access, const void
     }
     const Space space = device->shared.holds(address) ? Space::shared : Space::global;
     const bool store = access != Access::read;
-    device->counter.record(pc, thread.lane, device->warps[thread.warp].existing, address, bytes, space, store);
+    device->counter.record(pc, thread.lane, device->warps[thread.warp].existing, address, bytes, space,
+                           store);
 }
 
 void observe_prefix(uintptr_t address, unsigned bytes, const void* pc) {

@@ -15,8 +15,8 @@ enum class Access : uint8_t {
 bool check_access(Device& device, const Thread& thread, uintptr_t address, unsigned bytes, Access access,
                   const void* pc);
 
-// Checks and counts an access by the running thread, which does not go on where it is wrong. Accesses of a thread's own
-// stack are neither checked nor counted.
+// Checks and counts an access by the running thread, which does not go on where it is wrong. Accesses of a
+// thread's own stack are neither checked nor counted.
 void observe_access(uintptr_t address, unsigned bytes, Access access, const void* pc);
 
 // The same for a read of global memory of any number of bytes up to 16.

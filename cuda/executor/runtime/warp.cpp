@@ -1,7 +1,7 @@
 // Shuffles, votes and __syncwarp: what a warp does together.
 //
-// As the PTX ISA has it, an operation waits for all lanes of its mask that have not exited. All of them must come to the
-// same operation with the same mask.
+// As the PTX ISA has it, an operation waits for all lanes of its mask that have not exited. All of them must
+// come to the same operation with the same mask.
 #include "launch.h"
 
 namespace executor {
@@ -64,8 +64,9 @@ bool run_shuffle(Device& device, Warp& warp, uint32_t lanes) {
         Thread& thread = device.lane(warp, lane);
         const unsigned source = source_lane(thread.call, lane);
         if (source >= 32 || (lanes >> source & 1) == 0) {
-            find_fault(device, thread, describe(thread.call) + " reads from lane " + std::to_string(source) +
-                                           ", which is not active in it (active: " + describe_lanes(lanes) + ")");
+            find_fault(device, thread,
+                       describe(thread.call) + " reads from lane " + std::to_string(source) +
+                           ", which is not active in it (active: " + describe_lanes(lanes) + ")");
             return false;
         }
         thread.result = device.lane(warp, source).call.value;
@@ -108,8 +109,9 @@ bool try_collective(Device& device, Warp& warp, const Thread& thread) {
     for (unsigned lane = 0; lane < 32; lane++) {
         if (lanes >> lane & 1 && !is_same(device.lane(warp, lane).call, call, warp.existing)) {
             const Thread& other = device.lane(warp, lane);
-            find_fault(device, thread, describe(call) + ": lane " + std::to_string(lane) +
-                                           " of its mask is at another operation, " + describe(other.call));
+            find_fault(device, thread,
+                       describe(call) + ": lane " + std::to_string(lane) +
+                           " of its mask is at another operation, " + describe(other.call));
             return false;
         }
     }

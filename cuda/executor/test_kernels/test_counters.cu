@@ -22,7 +22,8 @@ EXPORT_KERNEL(test_count_broadcast, TestArgs);
 
 // 16 bytes a lane: 16 sectors.
 KERNEL(test_count_vectors, TestArgs) {
-    reinterpret_cast<float4*>(args.output)[threadIdx.x] = reinterpret_cast<const float4*>(args.input)[threadIdx.x];
+    const float4 value = reinterpret_cast<const float4*>(args.input)[threadIdx.x];
+    reinterpret_cast<float4*>(args.output)[threadIdx.x] = value;
 }
 EXPORT_KERNEL(test_count_vectors, TestArgs);
 
@@ -38,8 +39,8 @@ KERNEL(test_count_some_lanes, TestArgs) {
 }
 EXPORT_KERNEL(test_count_some_lanes, TestArgs);
 
-// A transposition of 32 x 32 numbers in shared memory, one warp: 32 rows are written, 32 columns read. Each row has
-// `pitch` numbers; without the padding a column is in one bank.
+// A transposition of 32 x 32 numbers in shared memory, one warp: 32 rows are written, 32 columns read. Each
+// row has `pitch` numbers; without the padding a column is in one bank.
 template <unsigned pitch>
 __device__ void transpose(const TestArgs& args) {
     SHARED_ARRAY(float, tile, 32 * pitch);
@@ -64,8 +65,8 @@ KERNEL(test_count_shared_broadcast, TestArgs) {
 }
 EXPORT_KERNEL(test_count_shared_broadcast, TestArgs);
 
-// 16 bytes a lane in shared memory, in four turns of 8 lanes; the reads are 32 bytes apart, so that lanes i and i + 4 meet
-// in a bank.
+// 16 bytes a lane in shared memory, in four turns of 8 lanes; the reads are 32 bytes apart, so that lanes i
+// and i + 4 meet in a bank.
 KERNEL(test_count_shared_vectors, TestArgs) {
     SHARED_ARRAY(float, values, 256);
     const unsigned lane = threadIdx.x;

@@ -1,5 +1,5 @@
-// Products of 16 x 16 and 16 x 8 matrices by one warp. The input is a, row by row, then b, row by row; both hold numbers
-// that are exact in 16 bits. The output is the product, row by row.
+// Products of 16 x 16 and 16 x 8 matrices by one warp. The input is a, row by row, then b, row by row; both
+// hold numbers that are exact in 16 bits. The output is the product, row by row.
 #include "test_args.h"
 
 __device__ uint32_t pack(bool bf16, float low, float high) {

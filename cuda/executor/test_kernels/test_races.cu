@@ -1,8 +1,8 @@
 // Races on shared and global memory: each kernel that is wrong has a right twin.
 #include "test_args.h"
 
-// No barrier between writes and the reads by other threads; `test_barrier_right` has it. Here each thread finds the value
-// of the one before it, which is no more than the order in which the executor runs them.
+// No barrier between writes and the reads by other threads; `test_barrier_right` has it. Here each thread
+// finds the value of the one before it, which is no more than the order in which the executor runs them.
 KERNEL(test_race_read_after_write, TestArgs) {
     SHARED_ARRAY(float, values, 128);
     const unsigned i = threadIdx.x;

@@ -66,5 +66,7 @@ unsafe extern "C" {
     pub(super) fn mamba_executor_message(device: *const RawDevice) -> *const c_char;
     pub(super) fn mamba_executor_found_at(device: *const RawDevice) -> *const c_void;
     #[cfg(test)]
+    pub(super) fn mamba_executor_args_size(name: *const c_char, name_bytes: usize, checked: c_int) -> i64;
+    #[cfg(test)]
     pub(super) fn mamba_executor_totals(device: *const RawDevice, totals: *mut Totals);
 }

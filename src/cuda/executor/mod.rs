@@ -1,6 +1,7 @@
 //! [`Executor`]: the CUDA kernels on the CPU, each thread a fiber, each access of memory checked.
 //!
-//! The kernels are the same `.cu` files, compiled for the host by `build.rs` with what is in `cuda/executor/`.
+//! The kernels are the same `.cu` files, compiled for the host by `build.rs` with what is in
+//! `cuda/executor/`.
 
 mod host;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Which build of the kernels runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// Each access is checked, and in this crate's own tests counted; a launch in which something is wrong fails with a report.
+    /// Each access is checked, and in this crate's own tests counted; a launch in which something is wrong
+    /// fails with a report.
     Checked,
     /// Optimised and unchecked: a wrong address is as bad as in any C++.
     Optimised,
@@ -85,6 +87,13 @@ impl Executor {
         self.lock().counters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// The size of a kernel's argument struct by its compiled source, or -1 where there is no such kernel.
+    #[cfg(test)]
+    pub(crate) fn args_size(kernel: &str) -> i64 {
+        // SAFETY: the name is as long as is said.
+        unsafe { mamba_executor_args_size(kernel.as_ptr().cast(), kernel.len(), 1) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Device> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,8 +121,8 @@ impl Device {
         // The kernel reads its argument struct where it lies, which must be aligned.
         let mut aligned = vec![0u64; args.len().div_ceil(size_of::<u64>())];
         bytemuck::cast_slice_mut(&mut aligned)[..args.len()].copy_from_slice(args);
-        // SAFETY: all pointers are to memory of the stated lengths, which outlives the call. What the kernel does with its
-        // arguments is vouched for by who made the launch, and is checked in the checked build.
+        // SAFETY: all pointers are to memory of the stated lengths, which outlives the call. What the kernel
+        // does with its arguments is vouched for by who made the launch, and is checked in the checked build.
         let status = unsafe {
             mamba_executor_launch(
                 self.raw.as_ptr(),

@@ -54,7 +54,8 @@ fn every_f16_widens_exactly() {
 #[test]
 fn numbers_round_to_the_nearest_half() {
     let mut inputs: Vec<f32> = (0..65535u32).map(|i| f32::from_bits(i.wrapping_mul(65_537 * 31))).collect();
-    // Ties and their neighbours: at the largest f16, at half of the smallest, at whole numbers, at the fractions of bf16.
+    // Ties and their neighbours: at the largest f16, at half of the smallest, at whole numbers, at the
+    // fractions of bf16.
     inputs.extend([65519.0, 65520.0, 65536.0, 2049.0, 2051.0, -2049.0]);
     let smallest = 2f32.powi(-24);
     inputs.extend([smallest, smallest / 2.0, (smallest / 2.0).next_up(), smallest * 1.5]);

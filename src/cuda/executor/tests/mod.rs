@@ -1,6 +1,7 @@
 //! The executor reports what is wrong with a kernel, and nothing where nothing is.
 //!
-//! The kernels are in `cuda/executor/test_kernels`. Each check has one that is wrong on purpose and a right one.
+//! The kernels are in `cuda/executor/test_kernels`. Each check has one that is wrong on purpose and a right
+//! one.
 
 mod async_copies;
 mod barriers;
