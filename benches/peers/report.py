@@ -32,8 +32,27 @@ def show(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def contested(rows):
+    """The works that a peer does too."""
+    return list(dict.fromkeys(row["work"] for row in rows if row["peer"] != "mamba-kernels"))
+
+
+def short_table(rows):
+    """One line per peer of the whole model, for the README."""
+    lines = ["| | prefill | decode |", "|---|---|---|"]
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        found = {row["work"]: show(1 / row["median"]) for row in rows if row["peer"] == peer}
+        best = {
+            work: min((r for r in rows if r["work"] == work), key=lambda r: r["median"])["peer"] for work in found
+        }
+        cells = [f"**{found[work]}**" if best[work] == peer else found[work] for work in ["prefill", "decode"]]
+        note = " (without its head)" if peer == "mamba-rs" else ""
+        lines.append(f"| {peer}{note} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
 def peer_table(section, rows):
-    works = list(dict.fromkeys(row["work"] for row in rows))
+    works = contested(rows)
     lines = ["| work | peer | median | worst to best | ours is |", "|---|---|---|---|---|"]
     for work in works:
         of_work = [row for row in rows if row["work"] == work]
@@ -77,7 +96,7 @@ def chart(section, rows, path):
     matplotlib.rcParams["svg.hashsalt"] = "mamba-kernels"
     import matplotlib.pyplot as plt
 
-    works = [w for w in dict.fromkeys(r["work"] for r in rows) if w != "conv_compiled"]
+    works = [w for w in contested(rows) if w != "conv_compiled"]
     figure_, axes = plt.subplots(1, len(works), figsize=(max(6, 3 * len(works)), 3.2), squeeze=False)
     for axis, work in zip(axes[0], works, strict=True):
         shown = [r for r in rows if r["work"] in (work, work + "_compiled")]
@@ -101,6 +120,10 @@ def parts(folder):
     for section in SECTIONS:
         if rows := load(folder, f"peers-{section}"):
             out[f"peers-{section}"] = peer_table(section, rows)
+    if rows := load(folder, "peers-model-f32"):
+        out["peers-short"] = short_table(rows)
+    if machine := load(folder, "machine"):
+        out["machine"] = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     if rows := load(folder, "roofline"):
         out["roofline"] = roofline_table(rows)
     if rows := load(folder, "ceilings"):

@@ -28,4 +28,5 @@ for section in "${@:-products ops model-f32 model-bf16}"; do
       --out "$out/peers-$name.json" --seconds 60
   done
 done
+"$python" machine.py "$out/machine.json"
 "$python" report.py "$out"
