@@ -1,5 +1,5 @@
 //! `cargo bench --bench roofline [-- FILTER] [--quick]`: every kernel at the 130m shape as a fraction of what this
-//! machine can do. `MAMBA_KERNELS_ISA` forces an instruction set.
+//! machine can do. `MAMBA_KERNELS_ISA` forces an instruction set; `--quick` takes one round with all threads.
 //!
 //! First the ceilings: multiply-adds and exponentials per second, and the bandwidth of each level of memory. A kernel
 //! takes at least as long as each resource needs for its share of the work; the resource that needs longest is its
@@ -252,7 +252,7 @@ impl Bench {
     }
 }
 
-/// The kernels at the 130m shape, of prefill and of decode, and where the figures are worth a comparison others. The
+/// The kernels at the 130m shape, of prefill and of decode, and beyond it where the figures tell something. The
 /// number is how many of the instruction sets run the case, the fastest first.
 fn cases() -> Vec<(Box<dyn Case>, usize)> {
     let mut cases: Vec<(Box<dyn Case>, usize)> = Vec::new();
@@ -328,9 +328,12 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let quick = std::env::args().any(|argument| argument == "--quick");
     let filter = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let mut bench = Bench { filter, rounds: if quick { 3 } else { 5 }, memory: Memory::new() };
+    let mut bench = Bench { filter, rounds: if quick { 1 } else { 5 }, memory: Memory::new() };
     let mut threads = vec![1, cases::cpus()[0].threads()];
     threads.dedup();
+    if quick {
+        threads.drain(..threads.len() - 1);
+    }
     let isas: Vec<Isa> = cases::cpus().iter().map(Cpu::isa).collect();
 
     let mut ceilings = Vec::new();
@@ -355,7 +358,11 @@ fn main() {
     for (case, sets) in cases() {
         for &threads in &threads {
             // the portable path has no vector instructions to count on
-            for &isa in isas.iter().take(sets).filter(|&&isa| isas.len() == 1 || isa != Isa::Portable) {
+            for &isa in isas
+                .iter()
+                .take(if quick { 1 } else { sets })
+                .filter(|&&isa| isas.len() == 1 || isa != Isa::Portable)
+            {
                 let cpu = Cpu::builder().isa(isa).threads(threads).build().expect("this CPU has it");
                 let known = ceilings.iter().find(|known| known.isa == isa && known.threads == threads);
                 rows.extend(bench.row(&*case, &cpu, known.expect("each pair is measured")));

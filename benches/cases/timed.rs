@@ -36,6 +36,7 @@ pub fn criterion() -> Criterion {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1500))
         .sample_size(10)
+        .nresamples(5_000) // the resampling of the default takes longer than the measurements
         .configure_from_args()
 }
 
