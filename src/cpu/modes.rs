@@ -14,7 +14,7 @@ pub enum Products {
     ///
     /// Inputs and weights are rounded to bf16, ties to even; subnormal ones count as zero. Then, for each output, two
     /// products at a time: `sum = fma(input[k + 1], weight[k + 1], sum)` and `sum = fma(input[k], weight[k], sum)`, for
-    /// `k` = 0, 2, 4 and on; a subnormal sum becomes zero. This is what `vdpbf16ps` does. All other operations are
+    /// `k` = 0, 2, 4 and on, with a zero after an odd number of them; a subnormal sum becomes zero. This is what `vdpbf16ps` does. All other operations are
     /// those of the contract, and results are the same bits on every instruction set, at every number of threads and in
     /// every batch.
     ///

@@ -32,6 +32,7 @@ fn main() -> Result<()> {
     let single: Vec<Tensor> =
         tokens.iter().map(|&token| Tensor::new(&[token], &device)).collect::<Result<_>>()?;
     let mut seconds = [[0.0f64; ROUNDS]; 4]; // prompt and decode of candle, then ours
+    #[allow(clippy::needless_range_loop, reason = "it is an index of four arrays")]
     for round in 0..ROUNDS {
         let mut state = theirs::State::new(1, &their_config, DType::F32, &device)?;
         let steps = |from: &[Tensor], state: &mut theirs::State| {
