@@ -84,8 +84,7 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
             channels = part(shape.channels, lanes, parts, index);
         }
         let slot = batch.slots()[sequence].index();
-        let part =
-            ConvPart { conv: conv.get(), whole, rows, slot, channels, outputs: true, state: parts == 1 };
+        let part = ConvPart { conv: conv.get(), whole, rows, slot, channels, state: parts == 1 };
         // SAFETY: the arguments are validated; tasks differ in their rows and slot, or in their channels, and a state
         // is written by a task that has its sequence to itself.
         unsafe { T::causal_conv1d(cpu.isa, part) }
@@ -94,9 +93,8 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
         cpu.threads.for_each(batch.len(), |_, sequence| {
             let whole = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
             let (slot, channels) = (batch.slots()[sequence].index(), 0..shape.channels);
-            let rows = whole.clone();
-            let part =
-                ConvPart { conv: conv.get(), whole, rows, slot, channels, outputs: false, state: true };
+            let rows = whole.end..whole.end;
+            let part = ConvPart { conv: conv.get(), whole, rows, slot, channels, state: true };
             // SAFETY: as above; no task reads a state any more.
             unsafe { T::causal_conv1d(cpu.isa, part) }
         });
@@ -106,13 +104,12 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
 
 pub struct ConvPart<T> {
     conv: Conv<T>,
-    /// The rows of the sequence, and those whose outputs are wanted.
+    /// The rows of the sequence, and those whose outputs are wanted: none, where only its state is.
     whole: Range<usize>,
     rows: Range<usize>,
     /// `None` for padding.
     slot: Option<usize>,
     channels: Range<usize>,
-    outputs: bool,
     /// Whether the state is updated.
     state: bool,
 }
@@ -120,11 +117,11 @@ pub struct ConvPart<T> {
 impl<T: Element> Kernel for ConvPart<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { conv, whole, rows, slot, channels, outputs, state: update } = self;
+        let Self { conv, whole, rows, slot, channels, state: update } = self;
         // SAFETY: the caller vouches for these rows, this slot and these channels.
         unsafe {
             let Some(slot) = slot else {
-                for t in rows.clone().filter(|_| outputs) {
+                for t in rows {
                     for c in channels.clone() {
                         *conv.output.add(t * conv.output_stride + c) = T::from_f32(0.0);
                     }
@@ -135,9 +132,7 @@ impl<T: Element> Kernel for ConvPart<T> {
                 true => std::ptr::null_mut(),
                 false => conv.state.add(slot * (conv.d_conv - 1) * conv.channels),
             };
-            if outputs {
-                conv.outputs::<S>(whole.start, rows, state, &channels);
-            }
+            conv.outputs::<S>(whole.start, rows, state, &channels);
             if update && !state.is_null() {
                 conv.update_state::<S>(whole, state, channels);
             }

@@ -15,11 +15,11 @@ const LINE: usize = 64;
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
 
-/// Steps of `k` that are written out.
-const UNROLL: usize = 4;
-
 /// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them.
 const PREFETCH_STREAM: usize = 64;
+
+/// Steps of `k` that are written out.
+const UNROLL: usize = 4;
 
 /// Most rows of a tile of `nv` vectors: what fits in registers beside a row of weights and an input.
 #[inline(always)]
