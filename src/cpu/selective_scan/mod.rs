@@ -182,13 +182,12 @@ impl<T> Scan<T> {
         }
     }
 
-    /// Zeros for some channels of the first rows of an array `[rows, channels]`.
+    /// Zeros for some channels of an array `[d_state, channels]`.
     ///
     /// # Safety
     /// The array is there.
-    #[inline(always)]
-    unsafe fn clear(&self, array: *mut f32, rows: usize, channels: Range<usize>) {
-        for n in 0..rows {
+    unsafe fn clear(&self, array: *mut f32, channels: Range<usize>) {
+        for n in 0..self.d_state {
             // SAFETY: the caller's promise.
             unsafe {
                 std::ptr::write_bytes(array.add(n * self.channels + channels.start), 0, channels.len())
@@ -285,13 +284,14 @@ impl<T: Element> Kernel for ScanPart<T> {
                     return;
                 }
             };
-            for tile in tiles.clone() {
-                let channels = scan.tile(S::LANES, tile).1;
-                if matches!(task, Task::FromZeros | Task::Local { .. }) {
-                    scan.clear(h, scan.d_state, channels.clone());
+            if matches!(task, Task::FromZeros | Task::Local { .. }) {
+                for tile in tiles.clone() {
+                    scan.clear(h, scan.tile(S::LANES, tile).1);
                 }
-                if let Task::Local { decay, .. } = task {
-                    scan.clear(decay, 1, channels); // where the sum of delta starts
+            }
+            if let Task::Local { decay, .. } = task {
+                for tile in tiles.clone() {
+                    scan.clear(decay, scan.tile(S::LANES, tile).1);
                 }
             }
             let end = rows.end;

@@ -98,50 +98,19 @@ impl<T: Element> Tile<'_, T> {
         }
     }
 
-    /// `a · log2 e` of state `n`.
-    #[inline(always)]
-    unsafe fn rate<S: Simd>(&self, n: usize) -> S::F {
-        // SAFETY: the state exists.
-        unsafe {
-            let a = self.scan.a.add(n * self.scan.channels + self.channel);
-            S::mul(load::<S, f32>(a, self.count), S::splat(math::LOG2_E))
-        }
-    }
-
-    /// `a · log2 e` and `h` of `N` states from `first` on.
-    #[inline(always)]
-    unsafe fn states<S: Simd, const N: usize>(&self, first: usize) -> ([S::F; N], [S::F; N]) {
-        // SAFETY: the states exist.
-        unsafe {
-            let (mut a, mut h) = ([S::splat(0.0); N], [S::splat(0.0); N]);
-            for n in 0..N {
-                a[n] = self.rate::<S>(first + n);
-                h[n] =
-                    load::<S, f32>(self.h.add((first + n) * self.scan.channels + self.channel), self.count);
-            }
-            (a, h)
-        }
-    }
-
-    /// Writes `h` of `N` states from `first` on back.
-    #[inline(always)]
-    unsafe fn keep<S: Simd, const N: usize>(&self, first: usize, h: [S::F; N]) {
-        for n in 0..N {
-            // SAFETY: the states exist.
-            unsafe {
-                let target = self.h.add((first + n) * self.scan.channels + self.channel);
-                store::<S, f32>(target, h[n], self.count);
-            }
-        }
-    }
-
     /// `N` states from `first`, a multiple of four, on; `K` at once, which is four or all.
     #[inline(always)]
     unsafe fn group<S: Simd, const N: usize, const K: usize>(&self, first: usize) {
-        let scan = self.scan;
+        let (scan, count) = (self.scan, self.count);
         // SAFETY: the states exist; the scratch holds SUMS vectors per token of a block.
         unsafe {
-            let (a, mut h) = self.states::<S, N>(first);
+            let mut a = [S::splat(0.0); N];
+            let mut h = [S::splat(0.0); N];
+            for n in 0..N {
+                let at = (first + n) * scan.channels + self.channel;
+                a[n] = S::mul(load::<S, f32>(scan.a.add(at), count), S::splat(math::LOG2_E));
+                h[n] = load::<S, f32>(self.h.add(at), count);
+            }
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
                 let du = S::load(self.scratch.du.add(i * S::LANES));
@@ -179,7 +148,9 @@ impl<T: Element> Tile<'_, T> {
                     S::store(sums_at.add(j * S::LANES), sums[j]);
                 }
             }
-            self.keep::<S, N>(first, h);
+            for n in 0..N {
+                store::<S, f32>(self.h.add((first + n) * scan.channels + self.channel), h[n], count);
+            }
         }
     }
 
@@ -208,15 +179,22 @@ impl<T: Element> Tile<'_, T> {
     /// `N` states from `first` on.
     #[inline(always)]
     unsafe fn local_group<S: Simd, const N: usize>(&self, first: usize) {
+        let (scan, count) = (self.scan, self.count);
         // SAFETY: the states exist.
         unsafe {
-            let (a, mut h) = self.states::<S, N>(first);
+            let mut a = [S::splat(0.0); N];
+            let mut h = [S::splat(0.0); N];
+            for n in 0..N {
+                let at = (first + n) * scan.channels + self.channel;
+                a[n] = S::mul(load::<S, f32>(scan.a.add(at), count), S::splat(math::LOG2_E));
+                h[n] = load::<S, f32>(self.h.add(at), count);
+            }
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
                 let du = S::load(self.scratch.du.add(i * S::LANES));
                 let b = self.b.add(i * self.b_stride + first);
                 if first == 0 {
-                    self.scan.prefetch::<S>(self.next.0 + i, self.next.1);
+                    scan.prefetch::<S>(self.next.0 + i, self.next.1);
                 }
                 let mut decay = [delta; N];
                 for n in 0..N {
@@ -227,7 +205,9 @@ impl<T: Element> Tile<'_, T> {
                     h[n] = S::fma(decay[n], h[n], S::mul(du, S::splat(*b.add(n))));
                 }
             }
-            self.keep::<S, N>(first, h);
+            for n in 0..N {
+                store::<S, f32>(self.h.add((first + n) * scan.channels + self.channel), h[n], count);
+            }
         }
     }
 
@@ -240,7 +220,8 @@ impl<T: Element> Tile<'_, T> {
             let sum = load::<S, f32>(decay.add(self.channel), count);
             for n in 0..scan.d_state {
                 let at = n * scan.channels + self.channel;
-                let [product] = math::exp2::<S, 1>([S::mul(sum, self.rate::<S>(n))]);
+                let a = S::mul(load::<S, f32>(scan.a.add(at), count), S::splat(math::LOG2_E));
+                let [product] = math::exp2::<S, 1>([S::mul(sum, a)]);
                 store::<S, f32>(decay.add(at), product, count);
             }
         }
