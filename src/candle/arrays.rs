@@ -4,7 +4,7 @@ use crate::cpu::Workspace;
 use crate::element::Element;
 use crate::error::Error;
 use crate::rows::Rows;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, InplaceOp1, Layout, MetalStorage};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Device, InplaceOp1, Layout, MetalStorage};
 use candle_core::{Result, Shape, Storage, StorageRef, Tensor, WithDType};
 use std::cell::RefCell;
 
@@ -125,6 +125,34 @@ pub(super) fn update(
         return Err(Error::argument(op, name, "storage of its own", found).into());
     }
     target.inplace_op1(&Update { op, argument: name, body: RefCell::new(Some(body)) })
+}
+
+/// Runs an op that makes a tensor like `input`: as a custom op of `input`, or in place over `target`, of which it is told
+/// the name, where it updates one. `read` are the tensors that are read besides.
+pub(super) fn like<T: Number>(
+    op: &'static str,
+    (name, input): (&'static str, &Tensor),
+    target: Option<(&'static str, &Tensor)>,
+    read: &[Option<&Tensor>],
+    run: impl Fn(Rows<&[T]>, Option<&mut [f32]>) -> Result<Vec<T>>,
+) -> Result<Tensor> {
+    let Some((target_name, target)) = target else {
+        untracked(op, input)?;
+        return input.apply_op1_no_bwd(&Forward {
+            op,
+            body: |storage: &_, layout: &Layout| {
+                let output = run(rows(op, name, storage, layout)?, None)?;
+                Ok((T::to_cpu_storage_owned(output), layout.shape().clone()))
+            },
+        });
+    };
+    let mut output = Vec::new();
+    let read = [&[Some(input)][..], read].concat();
+    update(op, target_name, target, &read, |target| {
+        output = run(Operand::new(op, name, input)?.rows()?, Some(target))?;
+        Ok(())
+    })?;
+    Tensor::from_vec(output, input.shape(), &Device::Cpu)
 }
 
 /// A tensor that is read, with its storage locked.

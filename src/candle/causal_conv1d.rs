@@ -1,15 +1,13 @@
 //! The causal convolution on tensors.
 
-use super::arrays::{
-    Forward, Number, Operand, by_dtype, optional, rows, sequences, untracked, update, with_workspace,
-};
+use super::arrays::{Number, Operand, by_dtype, like, optional, sequences, with_workspace};
 use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::cpu::Cpu;
 use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 const OP: &str = "causal_conv1d";
 
@@ -40,13 +38,9 @@ pub fn causal_conv1d(cpu: &Cpu, args: CausalConv1d<'_>) -> Result<Tensor> {
 }
 
 fn typed<T: Number>(cpu: &Cpu, args: CausalConv1d<'_>) -> Result<Tensor> {
-    let whole;
-    let batch = match args.batch {
-        Some(batch) => batch,
-        None => {
-            whole = sequences(args.input)?;
-            &whole
-        }
+    let batch = &match args.batch {
+        Some(batch) => batch.clone(),
+        None => sequences(args.input)?,
     };
     let run = |input: Rows<&[T]>, state: Option<&mut [f32]>| {
         let weight = Operand::new(OP, "weight", args.weight)?;
@@ -62,22 +56,13 @@ fn typed<T: Number>(cpu: &Cpu, args: CausalConv1d<'_>) -> Result<Tensor> {
             output: Rows::new(&mut output[..], input.rows(), input.cols())?,
         };
         with_workspace(|workspace| cpu.causal_conv1d(conv, workspace))?;
-        Ok::<_, candle_core::Error>(output)
+        Ok(output)
     };
-    let Some(state) = args.state else {
-        untracked(OP, args.input)?;
-        return args.input.apply_op1_no_bwd(&Forward {
-            op: OP,
-            body: |storage: &_, layout: &candle_core::Layout| {
-                let output = run(rows(OP, "input", storage, layout)?, None)?;
-                Ok((T::to_cpu_storage_owned(output), layout.shape().clone()))
-            },
-        });
-    };
-    let mut output = Vec::new();
-    update(OP, "state", state, &[Some(args.input), Some(args.weight), args.bias], |state| {
-        output = run(Operand::new(OP, "input", args.input)?.rows()?, Some(state))?;
-        Ok(())
-    })?;
-    Tensor::from_vec(output, args.input.shape(), &Device::Cpu)
+    like(
+        OP,
+        ("input", args.input),
+        args.state.map(|tensor| ("state", tensor)),
+        &[Some(args.weight), args.bias],
+        run,
+    )
 }

@@ -1,12 +1,12 @@
 //! RMSNorm on tensors.
 
-use super::arrays::{Forward, Number, Operand, by_dtype, optional, rows, untracked, update, with_workspace};
+use super::arrays::{Number, Operand, by_dtype, like, optional, with_workspace};
 use crate::backend::Backend;
 use crate::cpu::Cpu;
 use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 const OP: &str = "rms_norm";
 
@@ -44,22 +44,7 @@ fn typed<T: Number>(cpu: &Cpu, args: RmsNorm<'_>) -> Result<Tensor> {
             output: Rows::new(&mut output[..], input.rows(), input.cols())?,
         };
         with_workspace(|workspace| cpu.rms_norm(norm, workspace))?;
-        Ok::<_, candle_core::Error>(output)
+        Ok(output)
     };
-    let Some(residual) = args.residual else {
-        untracked(OP, args.input)?;
-        return args.input.apply_op1_no_bwd(&Forward {
-            op: OP,
-            body: |storage: &_, layout: &candle_core::Layout| {
-                let output = run(rows(OP, "input", storage, layout)?, None)?;
-                Ok((T::to_cpu_storage_owned(output), layout.shape().clone()))
-            },
-        });
-    };
-    let mut output = Vec::new();
-    update(OP, "residual", residual, &[Some(args.input), args.weight], |residual| {
-        output = run(Operand::new(OP, "input", args.input)?.rows()?, Some(residual))?;
-        Ok(())
-    })?;
-    Tensor::from_vec(output, args.input.shape(), &Device::Cpu)
+    like(OP, ("input", args.input), args.residual.map(|tensor| ("residual", tensor)), &[args.weight], run)
 }

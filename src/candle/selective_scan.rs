@@ -1,15 +1,13 @@
 //! The selective scan on tensors.
 
-use super::arrays::{
-    Forward, Number, Operand, by_dtype, optional, rows, sequences, untracked, update, with_workspace,
-};
+use super::arrays::{Number, Operand, by_dtype, like, optional, sequences, with_workspace};
 use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::cpu::Cpu;
 use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 const OP: &str = "selective_scan";
 
@@ -52,13 +50,9 @@ pub fn selective_scan(cpu: &Cpu, args: SelectiveScan<'_>) -> Result<Tensor> {
 }
 
 fn typed<T: Number>(cpu: &Cpu, args: SelectiveScan<'_>) -> Result<Tensor> {
-    let whole;
-    let batch = match args.batch {
-        Some(batch) => batch,
-        None => {
-            whole = sequences(args.u)?;
-            &whole
-        }
+    let batch = &match args.batch {
+        Some(batch) => batch.clone(),
+        None => sequences(args.u)?,
     };
     let run = |u: Rows<&[T]>, state: Option<&mut [f32]>| {
         let [delta, a, b, c] = [("delta", args.delta), ("a", args.a), ("b", args.b), ("c", args.c)]
@@ -84,29 +78,9 @@ fn typed<T: Number>(cpu: &Cpu, args: SelectiveScan<'_>) -> Result<Tensor> {
             output: Rows::new(&mut output[..], u.rows(), u.cols())?,
         };
         with_workspace(|workspace| cpu.selective_scan(scan, workspace))?;
-        Ok::<_, candle_core::Error>(output)
+        Ok(output)
     };
-    let Some(state) = args.state else {
-        untracked(OP, args.u)?;
-        return args.u.apply_op1_no_bwd(&Forward {
-            op: OP,
-            body: |storage: &_, layout: &candle_core::Layout| {
-                let output = run(rows(OP, "u", storage, layout)?, None)?;
-                Ok((T::to_cpu_storage_owned(output), layout.shape().clone()))
-            },
-        });
-    };
-    let SelectiveScan { u, delta, a, b, c, d, z, delta_bias, .. } = args;
-    let mut output = Vec::new();
-    update(
-        OP,
-        "state",
-        state,
-        &[Some(u), Some(delta), Some(a), Some(b), Some(c), d, z, delta_bias],
-        |state| {
-            output = run(Operand::new(OP, "u", u)?.rows()?, Some(state))?;
-            Ok(())
-        },
-    )?;
-    Tensor::from_vec(output, u.shape(), &Device::Cpu)
+    let SelectiveScan { delta, a, b, c, d, z, delta_bias, .. } = args;
+    let read = [Some(delta), Some(a), Some(b), Some(c), d, z, delta_bias];
+    like(OP, ("u", args.u), args.state.map(|tensor| ("state", tensor)), &read, run)
 }
