@@ -1,7 +1,7 @@
 //! `in_proj`: the product of `linear`, whose columns belong to two outputs.
 
 use super::args::{LinearArgs, size, type_number};
-use super::linear::{Sizes, product_of};
+use super::linear::product_of;
 use super::{Cuda, Workspace};
 use crate::backend::WeightMatrix;
 use crate::element::Element;
@@ -35,11 +35,5 @@ pub(super) fn in_proj<T: Element>(
         output_type: type_number(T::DTYPE),
         epilogue: 0,
     };
-    let sizes = Sizes {
-        tokens: shape.tokens,
-        in_features: shape.d_model,
-        out_features: 2 * shape.d_inner,
-        weight: args.weight.dtype(),
-    };
-    product_of(cuda, OP, product, sizes, workspace)
+    product_of(cuda, OP, product, args.weight.dtype(), workspace)
 }

@@ -42,22 +42,7 @@ pub(super) fn linear<T: Element, U: Element>(
             Epilogue::Residual => 2,
         },
     };
-    let sizes = Sizes {
-        tokens: shape.tokens,
-        in_features: shape.in_features,
-        out_features: shape.out_features,
-        weight: args.weight.dtype(),
-    };
-    product_of(cuda, OP, product, sizes, workspace)
-}
-
-/// The sizes of a product and the type of its weight.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub tokens: usize,
-    pub in_features: usize,
-    pub out_features: usize,
-    pub weight: DType,
+    product_of(cuda, OP, product, args.weight.dtype(), workspace)
 }
 
 /// Runs the form that suits the sizes.
@@ -65,10 +50,11 @@ pub(super) fn product_of(
     cuda: &Cuda,
     op: &'static str,
     mut args: LinearArgs,
-    sizes: Sizes,
+    weight: DType,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let Sizes { tokens, in_features, out_features, weight } = sizes;
+    let [tokens, in_features, out_features] =
+        [args.tokens, args.in_features, args.out_features].map(|size| size as usize);
     if in_features > i32::MAX as usize {
         return Err(Error::argument(op, "weight", "fewer than 2^31 columns", in_features));
     }
@@ -91,7 +77,7 @@ pub(super) fn product_of(
             (kernel, (out_features.div_ceil(16), 1), 128, 0)
         }
         Some(kernel) if cuda.tensor_cores && in_features > 0 => {
-            align_input(cuda, op, &mut args, sizes, workspace)?;
+            align_input(cuda, op, &mut args, workspace)?;
             (kernel, tiles(128), 256, 49152)
         }
         _ => {
@@ -114,10 +100,9 @@ fn align_input(
     cuda: &Cuda,
     op: &'static str,
     args: &mut LinearArgs,
-    sizes: Sizes,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let Sizes { tokens, in_features, .. } = sizes;
+    let (tokens, in_features) = (args.tokens as usize, args.in_features as usize);
     let aligned = args.input.is_multiple_of(16) && args.input_stride % 8 == 0;
     if args.input_type == args.weight_type && aligned {
         return Ok(());
