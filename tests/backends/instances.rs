@@ -1,5 +1,8 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
+use crate::absent::absent;
+#[cfg(feature = "cuda")]
+use crate::absent::{self, say};
 use crate::arrays::Device;
 use crate::linear::Linear;
 use crate::modes::Inexact;
@@ -7,13 +10,7 @@ use crate::selective_scan::SelectiveScan;
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 #[cfg(feature = "cuda")]
-use mamba_kernels::{Cuda, Error, cuda::CudaBuilder};
-use std::collections::BTreeSet;
-use std::io::Write;
-use std::sync::Mutex;
-
-/// Instances that must not be skipped: names with commas between them.
-const REQUIRE: &str = "MAMBA_KERNELS_REQUIRE";
+use mamba_kernels::{Cuda, cuda::CudaBuilder};
 
 /// The CPU backend on an instruction set, with 1, 2 and 3 threads; or `None`, and a line that says so.
 pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
@@ -64,34 +61,10 @@ pub fn cuda_inexact(name: &str) -> Option<Vec<Device<Cuda>>> {
 /// The backends, and a line that says what they run on; or `None`, and a line that says why they do not.
 #[cfg(feature = "cuda")]
 fn built(name: &str, builders: Vec<CudaBuilder>) -> Option<Vec<Device<Cuda>>> {
-    let built: Result<Vec<Cuda>, _> = builders.into_iter().map(CudaBuilder::build).collect();
-    match built {
-        Ok(backends) => {
-            for backend in &backends {
-                say(&format!("RUNNING: {name} on {}", backend.description()));
-            }
-            Some(backends.into_iter().map(Device::new).collect())
-        }
-        Err(Error::Unavailable { reason, .. }) => absent(name, &reason),
-        Err(error) => panic!("{name}: {error}"),
+    let backends =
+        builders.into_iter().map(|builder| absent::cuda(name, builder)).collect::<Option<Vec<_>>>()?;
+    for backend in &backends {
+        say(&format!("RUNNING: {name} on {}", backend.description()));
     }
-}
-
-/// Prints a line once, past the capture of test output.
-fn say(line: &str) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    if SAID.lock().unwrap_or_else(|error| error.into_inner()).insert(line.into()) {
-        // an unwritable stderr is no reason to fail
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
-}
-
-/// Prints that an instance is skipped; fails where it is required.
-fn absent<T>(name: &str, why: &str) -> Option<T> {
-    let required = std::env::var(REQUIRE).unwrap_or_default();
-    if required.split(',').any(|required| required.trim() == name) {
-        panic!("{name} is required by {REQUIRE}, and {why}");
-    }
-    say(&format!("SKIPPED: all tests of {name}: {why}"));
-    None
+    Some(backends.into_iter().map(Device::new).collect())
 }

@@ -5,6 +5,8 @@
 //! cases per property. With `-- --show-output` the comparisons with the oracle print how near the errors come to
 //! their bounds.
 
+#[path = "../shared/absent.rs"]
+mod absent;
 mod arrays;
 mod bounds;
 mod case;

@@ -2,6 +2,8 @@
 //! bounds, memory of another device refused, and errors where there is no driver.
 #![cfg(feature = "cuda")]
 
+#[path = "../shared/absent.rs"]
+mod absent;
 mod errors;
 #[cfg(feature = "model")]
 mod steps;

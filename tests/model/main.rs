@@ -1,6 +1,9 @@
 //! The model wrapper against golden data, against itself over splits and batches, and against damaged files.
 #![cfg(feature = "model")]
 
+#[cfg(feature = "cuda")]
+#[path = "../shared/absent.rs"]
+mod absent;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;

@@ -18,7 +18,7 @@ macro_rules! for_backends {
         #[cfg(feature = "cuda")]
         mod cuda {
             $(#[test] fn $test() {
-                if let Some(cuda) = crate::support::cuda("cuda", mamba_kernels::Cuda::builder()) {
+                if let Some(cuda) = crate::absent::cuda("cuda", mamba_kernels::Cuda::builder()) {
                     super::$test(|| cuda.clone());
                 }
             })+
@@ -27,7 +27,7 @@ macro_rules! for_backends {
         mod cuda_executor {
             $(#[test] fn $test() {
                 let builder = mamba_kernels::Cuda::builder().unchecked_executor();
-                if let Some(cuda) = crate::support::cuda("cuda-executor", builder) {
+                if let Some(cuda) = crate::absent::cuda("cuda-executor", builder) {
                     super::$test(|| cuda.clone());
                 }
             })+
@@ -35,27 +35,6 @@ macro_rules! for_backends {
     };
 }
 pub(crate) use for_backends;
-
-/// A CUDA backend; or `None` and a line on standard error, or a failure where `MAMBA_KERNELS_REQUIRE` names it.
-#[cfg(feature = "cuda")]
-pub fn cuda(name: &str, builder: mamba_kernels::cuda::CudaBuilder) -> Option<mamba_kernels::Cuda> {
-    use std::io::Write;
-    match builder.build() {
-        Ok(cuda) => Some(cuda),
-        Err(error) => {
-            let required = std::env::var("MAMBA_KERNELS_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|required| required.trim() == name), "{error}");
-            static SAID: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
-            let mut said = SAID.lock().unwrap_or_else(|error| error.into_inner());
-            if !said.iter().any(|said| said == name) {
-                said.push(name.into());
-                // an unwritable stderr is no reason to fail
-                let _ = writeln!(std::io::stderr(), "SKIPPED: all tests of {name}: {error}");
-            }
-            None
-        }
-    }
-}
 
 /// Every folder of golden data.
 pub const FOLDERS: [&str; 10] = [
