@@ -3,6 +3,8 @@
 //! The exact forms give the bits of [`Cpu`](crate::Cpu). Faster forms, which do not, are chosen by name:
 //! [`CudaBuilder::tensor_cores`] and [`CudaBuilder::parallel_scan`].
 
+#[cfg(all(test, mamba_executor))]
+mod argmax_tests;
 mod args;
 mod causal_conv1d;
 mod compile;
