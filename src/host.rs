@@ -1,6 +1,7 @@
 //! What the backends in the host's memory share: buffers are `Vec`s and views are slices.
 #![forbid(unsafe_code)]
 
+use crate::cpu::ask_for_large_pages;
 use crate::element::Scalar;
 use crate::error::{Error, Result, expect_size};
 
@@ -21,7 +22,10 @@ pub(crate) fn copied<T: Scalar>(op: &'static str, host: &[T]) -> Result<Vec<T>> 
 }
 
 fn reserve<T: Scalar>(op: &'static str, vec: &mut Vec<T>, len: usize) -> Result<()> {
-    vec.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { op, elements: len, dtype: T::DTYPE.name() })
+    let no_memory = |_| Error::OutOfMemory { op, elements: len, dtype: T::DTYPE.name() };
+    vec.try_reserve_exact(len).map_err(no_memory)?;
+    ask_for_large_pages(vec);
+    Ok(())
 }
 
 /// Copies between slices of equal length.

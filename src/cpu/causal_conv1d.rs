@@ -7,15 +7,17 @@
 //! What the fast version does differently, and why the bits stay the same:
 //! 1. A vector holds neighbouring channels; each lane is one channel.
 //! 2. Taps before the start of the sequence are read from the state, which holds the inputs as they were.
-//! 3. Several vectors of channels of a row are worked on side by side, so that their chains overlap.
-//! 4. Threads take ranges of rows of a sequence, or of channels where rows are few: outputs are independent.
+//! 3. Several vectors of channels, of two rows where there are registers for it, are worked on side by side, so that their
+//!    chains overlap and taps are loaded once. The next rows are asked for meanwhile.
+//! 4. A large output, which no cache would keep, is stored past the caches: it need not be read first.
+//! 5. Threads take ranges of rows of a sequence, or of channels where rows are few: outputs are independent.
 
 use super::Cpu;
 use super::isa::Kernel;
 use super::math;
 use super::simd::{Simd, load, store};
 use super::threads::{Shared, part};
-use crate::element::Element;
+use crate::element::{DType, Element};
 use crate::error::Result;
 use crate::ops::{Activation, CausalConv1d};
 use std::ops::Range;
@@ -24,11 +26,8 @@ use std::ops::Range;
 /// long enough for the hardware to see that it is read in order. From memory 512 was slower.
 const CHUNK: usize = 1536;
 
-/// How many channels ahead, in memory, inputs and outputs are asked for.
-const AHEAD: usize = 512;
-
-/// Vectors at once.
-const VECTORS: usize = 4;
+/// Bytes from which on an output is stored past the caches.
+const PAST_CACHES: usize = 8 << 20;
 
 /// Fewest rows of a part of a sequence.
 const ROWS_PER_PART: usize = 16;
@@ -50,11 +49,17 @@ struct Conv<T> {
     state: *mut f32,
     output: *mut T,
     output_stride: usize,
+    /// Whether outputs are stored past the caches.
+    past: bool,
 }
 
 pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T>) -> Result<()> {
     let shape = args.validate()?;
     let output_stride = args.output.stride();
+    let lanes = cpu.isa.tile().lanes;
+    let bytes = shape.tokens.saturating_mul(shape.channels).saturating_mul(size_of::<T>());
+    // rows that all start at the same place in a vector
+    let past = T::DTYPE == DType::F32 && bytes >= PAST_CACHES && output_stride.is_multiple_of(lanes);
     let conv = Shared::new(Conv {
         channels: shape.channels,
         d_conv: shape.d_conv,
@@ -66,9 +71,9 @@ pub(super) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T
         state: args.state.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
         output: args.output.start_mut(),
         output_stride,
+        past,
     });
     let batch = args.batch;
-    let lanes = cpu.isa.tile().lanes;
     let most = shape.channels.div_ceil(lanes);
     let wanted = (shape.tokens * shape.channels).div_ceil(ELEMENTS_PER_PART).min(cpu.threads());
     let parts = wanted.div_ceil(batch.len().max(1)).min(most); // of each sequence
@@ -160,10 +165,10 @@ impl<T: Element> Conv<T> {
                 }
             }
             match self.d_conv {
-                1 => self.body::<S, 1>(head..rows.end, channels),
-                2 => self.body::<S, 2>(head..rows.end, channels),
-                3 => self.body::<S, 3>(head..rows.end, channels),
-                4 => self.body::<S, 4>(head..rows.end, channels),
+                1 => self.taps::<S, 1>(head..rows.end, channels),
+                2 => self.taps::<S, 2>(head..rows.end, channels),
+                3 => self.taps::<S, 3>(head..rows.end, channels),
+                4 => self.taps::<S, 4>(head..rows.end, channels),
                 _ => {
                     for t in head..rows.end {
                         for c in channels.clone().step_by(S::LANES) {
@@ -178,54 +183,155 @@ impl<T: Element> Conv<T> {
 
     /// The outputs of rows whose taps are all in the sequence.
     #[inline(always)]
-    unsafe fn body<S: Simd, const TAPS: usize>(&self, rows: Range<usize>, channels: &Range<usize>) {
-        for start in channels.clone().step_by(CHUNK) {
-            let chunk = start..channels.end.min(start + CHUNK);
-            for t in rows.clone() {
-                let mut c = chunk.start;
-                // SAFETY: the row and these channels exist, and TAPS - 1 rows before.
-                unsafe {
-                    while chunk.end - c >= VECTORS * S::LANES {
-                        self.vectors::<S, TAPS, VECTORS>(t, c, S::LANES);
-                        c += VECTORS * S::LANES;
-                    }
-                    while c < chunk.end {
-                        self.vectors::<S, TAPS, 1>(t, c, S::LANES.min(chunk.end - c));
-                        c += S::LANES;
-                    }
-                }
+    unsafe fn taps<S: Simd, const TAPS: usize>(&self, rows: Range<usize>, channels: &Range<usize>) {
+        // SAFETY: the rows and these channels exist, and TAPS - 1 rows before.
+        unsafe {
+            // eight vectors at once where there are registers for them; else four, of one row, which was faster than of two
+            match (S::REGISTERS >= 32, T::DTYPE == DType::F32 && self.past) {
+                (true, true) => self.body::<S, TAPS, 2, 4, 8, true>(rows, channels),
+                (true, false) => self.body::<S, TAPS, 2, 4, 8, false>(rows, channels),
+                (false, true) => self.body::<S, TAPS, 1, 4, 4, true>(rows, channels),
+                (false, false) => self.body::<S, TAPS, 1, 4, 4, false>(rows, channels),
             }
         }
     }
 
-    /// `K` vectors of row `t` from channel `c` on, each of `count` channels.
+    /// The same, `K` vectors of each of `R` rows at once: `N` in all.
     #[inline(always)]
-    unsafe fn vectors<S: Simd, const TAPS: usize, const K: usize>(&self, t: usize, c: usize, count: usize) {
-        // SAFETY: as for `body`.
-        unsafe {
-            let mut sums = [S::splat(0.0); K];
-            if !self.bias.is_null() {
-                for k in 0..K {
-                    sums[k] = load::<S, f32>(self.bias.add(c + k * S::LANES), count);
+    unsafe fn body<
+        S: Simd,
+        const TAPS: usize,
+        const R: usize,
+        const K: usize,
+        const N: usize,
+        const PAST: bool,
+    >(
+        &self,
+        rows: Range<usize>,
+        channels: &Range<usize>,
+    ) {
+        for start in channels.clone().step_by(CHUNK) {
+            let chunk = start..channels.end.min(start + CHUNK);
+            // SAFETY: as for `taps`.
+            unsafe {
+                let mut t = rows.start;
+                while rows.end - t >= R {
+                    self.row::<S, TAPS, R, K, N, PAST>(t, chunk.clone());
+                    t += R;
+                }
+                if t < rows.end {
+                    self.row::<S, TAPS, 1, K, K, PAST>(t, chunk);
                 }
             }
-            for j in 0..TAPS {
-                let weights = self.weight.add(j * self.channels + c);
-                let x = self.input.add((t + j + 1 - TAPS) * self.input_stride + c);
-                for k in 0..K {
-                    let weight = load::<S, f32>(weights.add(k * S::LANES), count);
-                    sums[k] = S::fma(weight, load::<S, T>(x.add(k * S::LANES), count), sums[k]);
+        }
+        if PAST {
+            // SAFETY: the stores are done.
+            unsafe { S::publish() };
+        }
+    }
+
+    /// Some channels of `R` rows from row `t` on.
+    #[inline(always)]
+    unsafe fn row<
+        S: Simd,
+        const TAPS: usize,
+        const R: usize,
+        const K: usize,
+        const N: usize,
+        const PAST: bool,
+    >(
+        &self,
+        t: usize,
+        channels: Range<usize>,
+    ) {
+        let mut c = channels.start;
+        // SAFETY: as for `taps`.
+        unsafe {
+            if PAST {
+                // up to where vectors in memory start
+                let first = self.output.add(t * self.output_stride + c);
+                let count = (first.align_offset(S::LANES * size_of::<T>())).min(channels.len());
+                if count > 0 {
+                    self.narrow::<S, TAPS, R>(t, c, count);
+                }
+                c += count;
+            }
+            while channels.end - c >= K * S::LANES {
+                self.vectors::<S, TAPS, R, K, N, PAST>(t, c, S::LANES);
+                c += K * S::LANES;
+            }
+            while c < channels.end {
+                let count = S::LANES.min(channels.end - c);
+                self.narrow::<S, TAPS, R>(t, c, count);
+                c += count;
+            }
+        }
+    }
+
+    /// One vector of `count` channels from `c` on, of each of `R` rows.
+    #[inline(always)]
+    unsafe fn narrow<S: Simd, const TAPS: usize, const R: usize>(&self, t: usize, c: usize, count: usize) {
+        // SAFETY: as for `taps`.
+        unsafe {
+            match R {
+                1 => self.vectors::<S, TAPS, 1, 1, 1, false>(t, c, count),
+                _ => self.vectors::<S, TAPS, 2, 1, 2, false>(t, c, count),
+            }
+        }
+    }
+
+    /// `K` vectors of each of `R` rows from `(t, c)` on, of `count` channels each. `N` is `R * K`. With `PAST`, vectors of
+    /// the output start at multiples of their size.
+    #[inline(always)]
+    unsafe fn vectors<
+        S: Simd,
+        const TAPS: usize,
+        const R: usize,
+        const K: usize,
+        const N: usize,
+        const PAST: bool,
+    >(
+        &self,
+        t: usize,
+        c: usize,
+        count: usize,
+    ) {
+        // SAFETY: as for `taps`; a prefetch may be of any address.
+        unsafe {
+            let mut sums = [S::splat(0.0); N];
+            for k in 0..K {
+                let c = c + k * S::LANES;
+                if !self.bias.is_null() {
+                    let bias = load::<S, f32>(self.bias.add(c), count);
+                    for r in 0..R {
+                        sums[k * R + r] = bias;
+                    }
+                }
+                for j in 0..TAPS {
+                    let weight = load::<S, f32>(self.weight.add(j * self.channels + c), count);
+                    for r in 0..R {
+                        let x = self.input.add((t + r + j + 1 - TAPS) * self.input_stride + c);
+                        sums[k * R + r] = S::fma(weight, load::<S, T>(x, count), sums[k * R + r]);
+                    }
                 }
             }
             if self.activation == Activation::Silu {
-                sums = math::silu::<S, K>(sums);
+                sums = math::silu::<S, N>(sums);
             }
-            let output = self.output.add(t * self.output_stride + c);
-            let newest = self.input.add(t * self.input_stride + c);
-            for k in 0..K {
-                S::prefetch(newest.wrapping_add(AHEAD + k * S::LANES));
-                S::prefetch(output.wrapping_add(AHEAD + k * S::LANES));
-                store::<S, T>(output.add(k * S::LANES), sums[k], count);
+            for r in 0..R {
+                for k in 0..K {
+                    let c = c + k * S::LANES;
+                    let output = self.output.add((t + r) * self.output_stride + c);
+                    // a view of one row may have any stride
+                    let next = (t + r + R).wrapping_mul(self.input_stride);
+                    S::prefetch(self.input.wrapping_add(next).wrapping_add(c));
+                    if PAST {
+                        S::store_past(output.cast(), sums[k * R + r]);
+                    } else {
+                        S::prefetch(output.wrapping_add(self.output_stride.wrapping_mul(R)));
+                        store::<S, T>(output, sums[k * R + r], count);
+                    }
+                }
             }
         }
     }

@@ -32,6 +32,7 @@ use aligned::Aligned;
 use bytemuck::cast_slice;
 use isa::Supported;
 use pages::Pages;
+pub(crate) use pages::ask_for_large_pages;
 use selective_scan::Chunk;
 use std::sync::Arc;
 use threads::Threads;

@@ -1,4 +1,4 @@
-//! Memory of packed weights: large pages, filled by one array after the other.
+//! Large pages, and in them the memory of packed weights, filled by one array after the other.
 //!
 //! Weights that are read once per token come from memory about a quarter faster in large pages: the hardware's prefetch
 //! stops at the end of a page, and finding a page costs a walk. An array that ends is followed by the next that was
@@ -65,6 +65,27 @@ impl Pages {
         *current = Some((Arc::clone(&region), used + bytes));
         Some(Part { start, len, _region: region })
     }
+}
+
+/// Asks for large pages for what a vector has room for and has not been written yet. Nothing but speed depends on it.
+pub(crate) fn ask_for_large_pages<T>(vec: &Vec<T>) {
+    #[cfg(target_os = "linux")]
+    {
+        let bytes = vec.capacity() * size_of::<T>();
+        if bytes < 2 * LARGE_PAGE {
+            return;
+        }
+        // SAFETY: no memory is involved.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(LARGE_PAGE).max(1);
+        // whole pages: what lies beside the vector is another's
+        let start = vec.as_ptr().cast::<u8>();
+        let skipped = start.addr().next_multiple_of(page) - start.addr();
+        let len = (bytes - skipped) / page * page;
+        // SAFETY: the pages belong to the vector, and the advice keeps what they hold.
+        unsafe { libc::madvise(start.wrapping_add(skipped).cast_mut().cast(), len, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = vec;
 }
 
 impl<T: Scalar> Array<T> {

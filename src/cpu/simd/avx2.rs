@@ -70,6 +70,14 @@ impl Simd for Avx2 {
         _mm256_storeu_ps(target, value)
     }
     #[inline(always)]
+    unsafe fn store_past(target: *mut f32, value: __m256) {
+        _mm256_stream_ps(target, value)
+    }
+    #[inline(always)]
+    unsafe fn publish() {
+        _mm_sfence()
+    }
+    #[inline(always)]
     unsafe fn load_bf16(source: *const u16) -> __m256 {
         let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))

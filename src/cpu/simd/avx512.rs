@@ -87,6 +87,14 @@ impl Simd for Avx512 {
         _mm512_storeu_ps(target, value)
     }
     #[inline(always)]
+    unsafe fn store_past(target: *mut f32, value: __m512) {
+        _mm512_stream_ps(target, value)
+    }
+    #[inline(always)]
+    unsafe fn publish() {
+        _mm_sfence()
+    }
+    #[inline(always)]
     unsafe fn load_bf16(source: *const u16) -> __m512 {
         let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast()));
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))

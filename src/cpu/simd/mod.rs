@@ -50,6 +50,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(source: *const f32) -> Self::F;
     unsafe fn store(target: *mut f32, value: Self::F);
+    /// A store past the caches where the CPU has one, to a multiple of a vector's size.
+    #[inline(always)]
+    unsafe fn store_past(target: *mut f32, value: Self::F) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Self::store(target, value) }
+    }
+    /// Makes what was stored past the caches seen by others before what is stored later.
+    #[inline(always)]
+    unsafe fn publish() {}
     /// `LANES` bf16 numbers, as their bits, widened.
     unsafe fn load_bf16(source: *const u16) -> Self::F;
     unsafe fn store_bf16(target: *mut u16, value: Self::F);
