@@ -3,7 +3,8 @@
 
 use super::driver::Driver;
 use crate::element::Scalar;
-use crate::error::{Error, Result, expect_size};
+use crate::error::{Error, Result};
+use crate::host::expect_host;
 use crate::rows::{Rows, Storage, not_within};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -203,13 +204,13 @@ impl<T: Scalar> Clone for View<'_, T> {
 impl<T: Scalar> Copy for View<'_, T> {}
 
 pub(super) fn write<T: Scalar>(device: &Device, host: &[T], target: &ViewMut<'_, T>) -> Result<()> {
-    expect_size("write", "host", "the elements of the view", target.len, host.len())?;
+    expect_host("write", target.len, host.len())?;
     let address = device.address("write", "target", target)?;
     device.driver.upload(bytemuck::cast_slice(host), address)
 }
 
 pub(super) fn read<T: Scalar>(device: &Device, source: &View<'_, T>, host: &mut [T]) -> Result<()> {
-    expect_size("read", "host", "the elements of the view", host.len(), source.len)?;
+    expect_host("read", source.len, host.len())?;
     let address = device.address("read", "source", source)?;
     device.driver.download(address, bytemuck::cast_slice_mut(host))
 }
