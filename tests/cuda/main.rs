@@ -9,3 +9,4 @@ mod many_states;
 #[cfg(feature = "model")]
 mod steps;
 mod support;
+mod workspace;
