@@ -179,7 +179,7 @@ impl Workspace {
                 let spans = cut_into_spans(batch, cut);
                 let mut table = SpanTable::new(device, op, spans.len(), cut)?;
                 table.fill(batch, &spans)?;
-                if self.tables.len() >= KEPT && self.step.is_none() {
+                if self.tables.len() >= KEPT {
                     self.tables.remove(0);
                 }
                 table
@@ -249,5 +249,30 @@ impl Workspace {
         }
         let (_, graph) = &self.graphs[self.graphs.len() - 1];
         Ok(graph.replay()?)
+    }
+}
+
+#[cfg(all(test, mamba_executor))]
+mod tests {
+    use super::super::{Cuda, args::WHOLE};
+    use super::*;
+    use crate::Backend;
+
+    /// Two batches of one shape in a step: the second has no place of its shape, and a table of its own.
+    #[test]
+    fn tables_of_steps_do_not_pile_up() {
+        let cuda = Cuda::builder().executor().build().unwrap();
+        let mut workspace = Workspace::default();
+        for _ in 0..2 * KEPT {
+            let two = |workspace: &mut Workspace| {
+                let tables =
+                    [(); 2].map(|()| workspace.spans(&cuda.device, "test", &Batch::single(3), WHOLE));
+                let [first, second] = tables.map(|table| table.unwrap().address);
+                assert_ne!(first, second);
+                Ok(())
+            };
+            cuda.step::<Error>(&mut workspace, two).unwrap();
+        }
+        assert_eq!((workspace.tables.len(), workspace.step_tables.len()), (KEPT, 1));
     }
 }
