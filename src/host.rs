@@ -28,11 +28,9 @@ fn reserve<T: Scalar>(op: &'static str, vec: &mut Vec<T>, len: usize) -> Result<
     Ok(())
 }
 
-/// Copies between slices of equal length.
-pub(crate) fn copy<T: Scalar>(op: &'static str, source: &[T], target: &mut [T]) -> Result<()> {
-    expect_size(op, "host", "the elements of the view", target.len(), source.len())?;
-    target.copy_from_slice(source);
-    Ok(())
+/// The host's slice of a copy must be as long as the view.
+pub(crate) fn expect_host(op: &'static str, view: usize, host: usize) -> Result<()> {
+    expect_size(op, "host", "the elements of the view", view, host)
 }
 
 /// The associated types and the memory methods of a [`Backend`](crate::Backend) whose memory is the host's.
@@ -51,11 +49,15 @@ macro_rules! host_memory {
         }
 
         fn write<T: Scalar>(&self, host: &[T], target: &mut [T]) -> Result<()> {
-            crate::host::copy("write", host, target)
+            crate::host::expect_host("write", target.len(), host.len())?;
+            target.copy_from_slice(host);
+            Ok(())
         }
 
         fn read<T: Scalar>(&self, source: &[T], host: &mut [T]) -> Result<()> {
-            crate::host::copy("read", source, host)
+            crate::host::expect_host("read", source.len(), host.len())?;
+            host.copy_from_slice(source);
+            Ok(())
         }
 
         fn view<'a, T: Scalar>(&self, buffer: &'a Vec<T>) -> &'a [T] {
@@ -69,3 +71,22 @@ macro_rules! host_memory {
 }
 
 pub(crate) use host_memory;
+
+#[cfg(test)]
+mod tests {
+    use crate::{Backend, Reference};
+
+    #[test]
+    fn a_copy_of_another_length_names_what_was_expected() {
+        let error = Reference.read(&[1.0f32, 2.0][..], &mut [0.0; 3]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "read: argument `host`: expected the elements of the view = 2, found 3"
+        );
+        let error = Reference.write(&[1.0f32, 2.0], &mut [0.0; 3][..]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "write: argument `host`: expected the elements of the view = 3, found 2"
+        );
+    }
+}

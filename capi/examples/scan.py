@@ -34,7 +34,11 @@ def rows(array):
         return Rows()
     if array.dtype != np.float32 or array.ndim != 2 or (array.shape[1] > 1 and array.strides[1] != 4):
         raise TypeError("a float32 matrix with contiguous rows is needed")
-    return Rows(array.ctypes.data, *array.shape, max(array.strides[0] // 4, array.shape[1]))
+    count, cols = array.shape
+    stride, rest = divmod(array.strides[0], 4) if count > 1 else (cols, 0)  # one row has any
+    if stride < cols or rest:
+        raise TypeError("rows one after the other are needed: neither broadcast nor reversed")
+    return Rows(array.ctypes.data, count, cols, stride)
 
 
 def floats(array):
@@ -131,6 +135,12 @@ def main(path):
         raise SystemExit("a short array was not refused")
     except ValueError as error:
         assert str(error) == "selective_scan: argument `delta`: expected rows of u = 130, found 129", error
+    for view in [np.broadcast_to(u[:1], u.shape), u[::-1]]:  # the library would read past their memory
+        try:
+            kernels.selective_scan(view, delta, a, b, c)
+            raise SystemExit("a view whose rows do not follow each other was not refused")
+        except TypeError:
+            pass
     print(f"ok: largest difference {worst:.1e} of the largest output; the error read: delta has 129 rows, not 130")
 
 

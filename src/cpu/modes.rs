@@ -33,9 +33,10 @@ pub enum ScanOrder {
     Sequential,
     /// Chunks of so many tokens at the same time, for a sequence whose channels are too few for the threads.
     ///
-    /// Each chunk but the first is scanned from zeros, its decays are multiplied up, and the states that it should
-    /// have started with are added afterwards. The result depends on the length of a chunk and on where a call starts
-    /// in a sequence; for these it is the same on every instruction set and at every number of threads.
+    /// Each chunk but the first and the last is scanned from zeros without outputs, beside the product of its decays.
+    /// These give the states before all chunks, from which the chunks are then scanned as the contract says. The
+    /// result depends on the length of a chunk and on where a call starts in a sequence; for these it is the same on
+    /// every instruction set and at every number of threads.
     /// `docs/mathematics.md` derives it, with its error.
     Chunked {
         /// Tokens of a chunk.

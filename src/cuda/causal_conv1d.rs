@@ -57,11 +57,15 @@ pub(super) fn causal_conv1d<T: Element>(
     };
     let bytes = bytemuck::bytes_of(&conv);
     let (first, second) = (grid(conv.vector as usize)?, grid(1)?);
-    workspace.launch(device, &Launch { kernel, grid: first, block, shared_bytes: 0, args: bytes })?;
+    workspace.launch(device, OP, &Launch { kernel, grid: first, block, shared_bytes: 0, args: bytes })?;
     if conv.state != 0 && conv.d_conv > 1 && spans.several {
         // a sequence of several spans reads its old state in the first of them, so that the new one comes after all
         let kernel = "mk_causal_conv1d_state";
-        workspace.launch(device, &Launch { kernel, grid: second, block, shared_bytes: 0, args: bytes })?;
+        workspace.launch(
+            device,
+            OP,
+            &Launch { kernel, grid: second, block, shared_bytes: 0, args: bytes },
+        )?;
     }
     Ok(())
 }

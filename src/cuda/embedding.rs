@@ -48,6 +48,9 @@ pub(super) fn embedding<U: Element>(
         1,
     ];
     let args = bytemuck::bytes_of(&embedding);
-    workspace
-        .launch(device, &Launch { kernel: "mk_embedding", grid, block: [128, 1, 1], shared_bytes: 0, args })
+    workspace.launch(
+        device,
+        OP,
+        &Launch { kernel: "mk_embedding", grid, block: [128, 1, 1], shared_bytes: 0, args },
+    )
 }

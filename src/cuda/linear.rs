@@ -91,7 +91,7 @@ pub(super) fn product_of(
     let grid = [extent(op, "input", x, MOST_X)?, extent(op, "weight", y, MOST_Y)?, 1];
     let block = [threads, 1, 1];
     let args = bytemuck::bytes_of(&args);
-    workspace.launch(&cuda.device, &Launch { kernel, grid, block, shared_bytes, args })
+    workspace.launch(&cuda.device, op, &Launch { kernel, grid, block, shared_bytes, args })
 }
 
 /// What the form on tensor cores asks of its input: the weight's type, at a multiple of 16 bytes, in rows that are
@@ -128,7 +128,7 @@ fn align_input(
         shared_bytes: 0,
         args: bytemuck::bytes_of(&convert),
     };
-    workspace.launch(&cuda.device, &launch)?;
+    workspace.launch(&cuda.device, op, &launch)?;
     (args.input, args.input_stride, args.input_type) = (output, size(stride), args.weight_type);
     Ok(())
 }

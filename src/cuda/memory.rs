@@ -3,24 +3,91 @@
 
 use super::driver::Driver;
 use crate::element::Scalar;
-use crate::error::{Error, Result, expect_size};
+use crate::error::{Error, Result};
+use crate::host::expect_host;
 use crate::rows::{Rows, Storage, not_within};
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A driver, and a number that tells its memory from that of all others.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub driver: Box<dyn Driver>,
     id: u64,
+    steps: Mutex<Steps>,
+}
+
+/// The steps that are being collected, and the memory that has been given up meanwhile: launches that are yet to run
+/// may use it.
+#[derive(Debug, Default)]
+struct Steps {
+    /// How many have begun.
+    begun: u64,
+    /// The numbers of those that have not ended.
+    open: BTreeSet<u64>,
+    /// Addresses, and how many steps had begun when each was given up.
+    given_up: Vec<(u64, u64)>,
+}
+
+/// A step of a device: until this is dropped, no memory that it may use is given back to the driver.
+#[derive(Debug)]
+pub(crate) struct OpenStep {
+    device: Arc<Device>,
+    number: u64,
+}
+
+impl OpenStep {
+    pub fn new(device: &Arc<Device>) -> Self {
+        let mut steps = device.steps();
+        let number = steps.begun;
+        steps.begun += 1;
+        steps.open.insert(number);
+        drop(steps);
+        Self { device: device.clone(), number }
+    }
+
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+}
+
+impl Drop for OpenStep {
+    fn drop(&mut self) {
+        let mut steps = self.device.steps();
+        steps.open.remove(&self.number);
+        let oldest = steps.open.first().copied().unwrap_or(steps.begun);
+        let (free, kept): (Vec<_>, Vec<_>) =
+            steps.given_up.drain(..).partition(|&(_, begun)| begun <= oldest);
+        steps.given_up = kept;
+        drop(steps);
+        free.iter().for_each(|&(address, _)| self.device.driver.free(address));
+    }
 }
 
 impl Device {
     pub fn new(driver: Box<dyn Driver>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { driver, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+        Arc::new(Self { driver, id: NEXT.fetch_add(1, Ordering::Relaxed), steps: Mutex::default() })
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        // what a panic leaves is whole: nothing in here panics halfway
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives memory back to the driver: now, or after the steps that may use it.
+    fn free(&self, address: u64) {
+        let mut steps = self.steps();
+        if steps.open.is_empty() {
+            drop(steps);
+            self.driver.free(address);
+        } else {
+            let begun = steps.begun;
+            steps.given_up.push((address, begun));
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -102,7 +169,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.device.driver.free(self.address);
+        self.device.free(self.address);
     }
 }
 
@@ -203,13 +270,13 @@ impl<T: Scalar> Clone for View<'_, T> {
 impl<T: Scalar> Copy for View<'_, T> {}
 
 pub(super) fn write<T: Scalar>(device: &Device, host: &[T], target: &ViewMut<'_, T>) -> Result<()> {
-    expect_size("write", "host", "the elements of the view", target.len, host.len())?;
+    expect_host("write", target.len, host.len())?;
     let address = device.address("write", "target", target)?;
     device.driver.upload(bytemuck::cast_slice(host), address)
 }
 
 pub(super) fn read<T: Scalar>(device: &Device, source: &View<'_, T>, host: &mut [T]) -> Result<()> {
-    expect_size("read", "host", "the elements of the view", host.len(), source.len)?;
+    expect_host("read", source.len, host.len())?;
     let address = device.address("read", "source", source)?;
     device.driver.download(address, bytemuck::cast_slice_mut(host))
 }

@@ -44,5 +44,5 @@ pub(super) fn rms_norm<T: Element, U: Element>(
         shared_bytes: (tile * size_of::<f32>()) as u32,
         args: bytemuck::bytes_of(&norm),
     };
-    workspace.launch(device, &launch)
+    workspace.launch(device, OP, &launch)
 }

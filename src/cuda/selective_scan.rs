@@ -75,7 +75,7 @@ pub(super) fn selective_scan<T: Element>(
     };
     let launch = |kernel, grid, threads, args: &ScanArgs, workspace: &mut Workspace| {
         let (block, args) = ([threads, 1, 1], bytemuck::bytes_of(args));
-        workspace.launch(device, &Launch { kernel, grid, block, shared_bytes: 0, args })
+        workspace.launch(device, OP, &Launch { kernel, grid, block, shared_bytes: 0, args })
     };
 
     let chunks = match cuda.parallel_scan {

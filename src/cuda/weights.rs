@@ -5,7 +5,7 @@
 use super::memory::{Device, Memory};
 use crate::backend::WeightMatrix;
 use crate::element::{DType, Element};
-use crate::error::{Result, checked_product};
+use crate::error::{Error, Result, checked_product};
 use crate::rows::Rows;
 use std::sync::Arc;
 
@@ -28,9 +28,15 @@ pub struct Weights {
 impl Weights {
     pub(super) fn new<W: Element>(device: &Arc<Device>, weight: Rows<&[W]>) -> Result<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
-        let stride = cols.next_multiple_of(ROW_BYTES / size_of::<W>());
+        let stride = cols.checked_next_multiple_of(ROW_BYTES / size_of::<W>());
+        let stride = stride.ok_or_else(|| {
+            Error::argument("pack", "weight", "a row that fits in memory with its padding", cols)
+        })?;
         let elements = checked_product("pack", "weight", &[rows, stride])?;
         let memory = Memory::of::<W>(device, "pack", elements)?;
+        if elements == 0 {
+            return Ok(Self { memory, rows, cols, stride, dtype: W::DTYPE }); // however large the other size is
+        }
         let mut piece = Vec::new();
         let rows_of_piece = (PIECE / (stride * size_of::<W>()).max(1)).max(1);
         for first in (0..rows).step_by(rows_of_piece) {

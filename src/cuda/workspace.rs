@@ -3,7 +3,7 @@
 
 use super::args::{PADDING, Span, size};
 use super::driver::{Graph, Launch};
-use super::memory::{Device, Memory};
+use super::memory::{Device, Memory, OpenStep};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use std::sync::Arc;
@@ -24,14 +24,22 @@ pub struct Workspace {
     device: Option<Arc<Device>>,
 }
 
-/// A step whose launches are being collected.
-#[derive(Debug, Default)]
+/// A step whose launches are being collected. Memory that is given up meanwhile, here or by the caller, stays.
+#[derive(Debug)]
 struct Step {
     launches: Vec<OwnedLaunch>,
     /// The tables that it has used so far, by cut and number of spans: their places are taken.
     tables: Vec<(usize, usize)>,
-    /// Scratch memory that has been outgrown, and that launches of the step may use.
-    outgrown: Vec<Memory>,
+    open: OpenStep,
+}
+
+/// Ends the collecting of launches, also where the caller's code panics.
+struct Collecting<'a>(&'a mut Workspace);
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.0.step = None;
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -102,25 +110,34 @@ impl SpanTable {
 }
 
 impl Workspace {
-    /// Forgets what belongs to another device.
-    fn on(&mut self, device: &Arc<Device>) {
-        if self.device.as_ref().is_none_or(|own| own.id() != device.id()) {
-            *self = Self { device: Some(device.clone()), step: self.step.take(), ..Self::default() };
+    /// Forgets what belongs to another device. A step stays on its own.
+    fn on(&mut self, device: &Arc<Device>, op: &'static str) -> Result<()> {
+        if let Some(step) = &self.step {
+            return match step.open.device().id() == device.id() {
+                true => Ok(()),
+                false => Err(Error::argument(
+                    op,
+                    "workspace",
+                    "one that collects no step, or a step of the backend that was called",
+                    "one that collects a step of another backend",
+                )),
+            };
         }
+        if self.device.as_ref().is_none_or(|own| own.id() != device.id()) {
+            *self = Self { device: Some(device.clone()), ..Self::default() };
+        }
+        Ok(())
     }
 
     /// The address of `elements` numbers of scratch memory, which hold anything.
     pub(super) fn scratch(&mut self, device: &Arc<Device>, op: &'static str, elements: usize) -> Result<u64> {
-        self.on(device);
+        self.on(device, op)?;
         match &self.scratch {
             Some((memory, size)) if *size >= elements => Ok(memory.address()),
             _ => {
                 let memory = Memory::of::<f32>(device, op, elements)?;
                 let address = memory.address();
-                let outgrown = self.scratch.replace((memory, elements));
-                if let (Some(step), Some((memory, _))) = (&mut self.step, outgrown) {
-                    step.outgrown.push(memory);
-                }
+                self.scratch = Some((memory, elements));
                 Ok(address)
             }
         }
@@ -134,7 +151,7 @@ impl Workspace {
         batch: &Batch,
         cut: usize,
     ) -> Result<Spans> {
-        self.on(device);
+        self.on(device, op)?;
         let is_it = |table: &SpanTable| table.cut == cut && table.id == batch.id();
         if let Some(step) = &mut self.step {
             if let Some(table) = self.step_tables.iter().find(|table| is_it(table)) {
@@ -162,7 +179,7 @@ impl Workspace {
                 let spans = cut_into_spans(batch, cut);
                 let mut table = SpanTable::new(device, op, spans.len(), cut)?;
                 table.fill(batch, &spans)?;
-                if self.tables.len() >= KEPT && self.step.is_none() {
+                if self.tables.len() >= KEPT {
                     self.tables.remove(0);
                 }
                 table
@@ -174,7 +191,13 @@ impl Workspace {
     }
 
     /// Runs a kernel, or keeps it for the end of the step that is being collected.
-    pub(super) fn launch(&mut self, device: &Device, launch: &Launch<'_>) -> Result<()> {
+    pub(super) fn launch(
+        &mut self,
+        device: &Arc<Device>,
+        op: &'static str,
+        launch: &Launch<'_>,
+    ) -> Result<()> {
+        self.on(device, op)?;
         let Some(step) = &mut self.step else { return device.driver.launch(launch) };
         let Launch { kernel, grid, block, shared_bytes, args } = *launch;
         let (kernel, args) = (kernel.to_string(), args.to_vec());
@@ -195,32 +218,61 @@ impl Workspace {
         device: &Arc<Device>,
         ops: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.on(device);
+        self.on(device, "step")?;
         if self.step.is_some() {
             return ops(self);
         }
-        self.step = Some(Step::default());
-        let result = ops(self);
-        let step = self.step.take().unwrap_or_default();
-        result?;
-        if step.launches.is_empty() {
+        let open = OpenStep::new(device);
+        self.step = Some(Step { launches: Vec::new(), tables: Vec::new(), open });
+        let collecting = Collecting(self);
+        ops(&mut *collecting.0)?;
+        let collected = collecting.0.step.take();
+        drop(collecting);
+        // `open` stays until the launches are on their way
+        let Some(Step { launches, open: _open, .. }) = collected else { return Ok(()) };
+        if launches.is_empty() {
             return Ok(());
         }
-        match self.graphs.iter().position(|(launches, _)| *launches == step.launches) {
+        match self.graphs.iter().position(|(recorded, _)| *recorded == launches) {
             Some(found) => {
                 let found = self.graphs.remove(found);
                 self.graphs.push(found);
             }
             None => {
-                let launches: Vec<Launch<'_>> = step.launches.iter().map(OwnedLaunch::borrowed).collect();
-                let graph = device.driver.record(&launches)?;
+                let borrowed: Vec<Launch<'_>> = launches.iter().map(OwnedLaunch::borrowed).collect();
+                let graph = device.driver.record(&borrowed)?;
                 if self.graphs.len() == KEPT {
                     self.graphs.remove(0);
                 }
-                self.graphs.push((step.launches, graph));
+                self.graphs.push((launches, graph));
             }
         }
         let (_, graph) = &self.graphs[self.graphs.len() - 1];
         Ok(graph.replay()?)
+    }
+}
+
+#[cfg(all(test, mamba_executor))]
+mod tests {
+    use super::super::{Cuda, args::WHOLE};
+    use super::*;
+    use crate::Backend;
+
+    /// Two batches of one shape in a step: the second has no place of its shape, and a table of its own.
+    #[test]
+    fn tables_of_steps_do_not_pile_up() {
+        let cuda = Cuda::builder().executor().build().unwrap();
+        let mut workspace = Workspace::default();
+        for _ in 0..2 * KEPT {
+            let two = |workspace: &mut Workspace| {
+                let tables =
+                    [(); 2].map(|()| workspace.spans(&cuda.device, "test", &Batch::single(3), WHOLE));
+                let [first, second] = tables.map(|table| table.unwrap().address);
+                assert_ne!(first, second);
+                Ok(())
+            };
+            cuda.step::<Error>(&mut workspace, two).unwrap();
+        }
+        assert_eq!((workspace.tables.len(), workspace.step_tables.len()), (KEPT, 1));
     }
 }

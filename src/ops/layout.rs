@@ -97,7 +97,7 @@ pub fn conv_state_from_pytorch(
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the length is not `slots * (d_conv - 1) * channels`, or `d_conv`
-/// is 0.
+/// is 0. [`Error::OutOfMemory`](crate::Error::OutOfMemory): with a `d_conv` of 1 no length vouches for the other sizes.
 pub fn conv_state_to_pytorch(
     values: &[f32],
     slots: usize,
@@ -107,7 +107,7 @@ pub fn conv_state_to_pytorch(
     const OP: &str = "conv_state_to_pytorch";
     expect_conv(OP, d_conv)?;
     let known = transposed(OP, values, slots, d_conv - 1, channels)?; // [slots, channels, d_conv - 1]
-    let mut out = vec![0.0; checked_product(OP, "values", &[slots, channels, d_conv])?];
+    let mut out = crate::host::zeros(OP, checked_product(OP, "values", &[slots, channels, d_conv])?)?;
     for (row, target) in out.chunks_exact_mut(d_conv).enumerate() {
         target[1..].copy_from_slice(&known[row * (d_conv - 1)..][..d_conv - 1]);
     }
@@ -164,6 +164,8 @@ mod tests {
         assert!(conv_weight_from_pytorch(&[], 0, usize::MAX).unwrap().is_empty());
         assert!(conv_state_from_pytorch(&[], 0, HUGE, HUGE).unwrap().is_empty());
         assert!(ssm_state_to_pytorch(&[], usize::MAX, 0, 1).unwrap().is_empty());
+        let error = conv_state_to_pytorch(&[], 1 << 62, 1, 1).unwrap_err();
+        assert!(matches!(error, crate::Error::OutOfMemory { .. }), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::backends;
 use mamba_kernels::ops::{Embedding, RmsNorm};
-use mamba_kernels::{Backend, Cuda, Error, Rows, Storage};
+use mamba_kernels::{Backend, Cuda, Error, Rows, Storage, WeightMatrix};
 
 /// With a driver and a device there is a backend, and without one an error that says what is missing.
 #[test]
@@ -96,5 +96,19 @@ fn out_of_memory_is_an_error() {
             }
         }
         assert!(cuda.zeros::<f32>(0).is_ok());
+    }
+}
+
+/// A matrix of no elements has any number of rows or columns.
+#[test]
+fn an_empty_matrix_of_any_size_is_packed_or_refused() {
+    for cuda in backends(|builder| builder) {
+        for (rows, cols) in [(0, 0), (0, usize::MAX), (0, usize::MAX / 4), (usize::MAX, 0), (3, 0)] {
+            let weight = Rows::new(&[0.0f32; 0][..], rows, cols).unwrap();
+            match cuda.pack(weight) {
+                Ok(packed) => assert_eq!((packed.rows(), packed.cols()), (rows, cols)),
+                Err(error) => assert!(matches!(error, Error::Argument { .. }), "{error}"),
+            }
+        }
     }
 }

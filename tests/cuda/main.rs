@@ -5,6 +5,8 @@
 #[path = "../shared/absent.rs"]
 mod absent;
 mod errors;
+mod many_states;
 #[cfg(feature = "model")]
 mod steps;
 mod support;
+mod workspace;

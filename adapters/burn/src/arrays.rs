@@ -51,6 +51,13 @@ pub(crate) fn with_workspace(op: impl FnOnce(&mut Workspace) -> Result<()>) -> R
     WORKSPACE.with_borrow_mut(op)
 }
 
+/// What a dimension must be: a size, or anything, which has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dim {
+    Of(usize),
+    Any(&'static str),
+}
+
 /// A tensor in flex's form.
 pub(crate) struct Array {
     op: &'static str,
@@ -93,6 +100,31 @@ impl Array {
             expected,
             format!("{:?}, {dims:?} with strides {strides:?}", self.dtype()),
         )
+    }
+
+    /// Checks the dimensions: an op sees no more than the number of elements of a contiguous array.
+    pub fn expect(&self, expected: &[Dim]) -> Result<()> {
+        let dims = self.dims();
+        let fits =
+            |(&dim, &expected): (&usize, &Dim)| matches!(expected, Dim::Any(_)) || expected == Dim::Of(dim);
+        if dims.len() == expected.len() && dims.iter().zip(expected).all(fits) {
+            return Ok(());
+        }
+        let names = expected.iter().map(|dim| match dim {
+            Dim::Of(size) => size.to_string(),
+            Dim::Any(name) => name.to_string(),
+        });
+        let expected = format!("[{}]", names.collect::<Vec<_>>().join(", "));
+        Err(argument(self.op, self.name, expected, format!("{dims:?}")))
+    }
+
+    /// Checks that the dimensions are those of another array, but for the last where `last` names it.
+    pub fn expect_like(&self, other: &Self, last: Option<&'static str>) -> Result<()> {
+        let mut expected: Vec<Dim> = other.dims().into_iter().map(Dim::Of).collect();
+        if let (Some(dim), Some(name)) = (expected.last_mut(), last) {
+            *dim = Dim::Any(name);
+        }
+        self.expect(&expected)
     }
 
     fn storage<T: Number>(&self) -> Result<&[T]> {

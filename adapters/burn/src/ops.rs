@@ -1,6 +1,6 @@
 //! Scan, convolution and norm.
 
-use crate::arrays::{Array, Number, by_dtype, sequences, tensor, with_workspace};
+use crate::arrays::{Array, Dim, Number, by_dtype, sequences, tensor, with_workspace};
 use burn_tensor::Tensor;
 use mamba_kernels::ops::{self, Activation};
 use mamba_kernels::{Backend, Batch, Cpu, Result, Rows};
@@ -63,6 +63,13 @@ fn scan<T: Number, const D: usize>(
     let delta_bias = Array::optional(OP, "delta_bias", args.delta_bias)?;
     let mut state = Array::optional(OP, "state", args.state)?;
     let rows = u.rows::<T>()?;
+    delta.expect_like(u, None)?;
+    z.iter().try_for_each(|z| z.expect_like(u, None))?;
+    b.expect_like(u, Some("n_groups * d_state"))?;
+    c.expect_like(u, Some("n_groups * d_state"))?;
+    a.expect(&[Dim::Any("d_state"), Dim::Of(rows.cols())])?;
+    let d_state = Dim::Of(a.dims()[0]);
+    state.iter().try_for_each(|state| state.expect(&[Dim::Any("slots"), d_state, Dim::Of(rows.cols())]))?;
     let mut output = cpu.zeros::<T>(rows.rows() * rows.cols())?;
     let scan = ops::SelectiveScan::<Cpu, T> {
         u: rows,
@@ -124,6 +131,9 @@ fn conv<T: Number, const D: usize>(
     let bias = Array::optional(OP, "bias", args.bias)?;
     let mut state = Array::optional(OP, "state", args.state)?;
     let rows = input.rows::<T>()?;
+    weight.expect(&[Dim::Any("d_conv"), Dim::Of(rows.cols())])?;
+    let taps = Dim::Of(weight.dims()[0].saturating_sub(1));
+    state.iter().try_for_each(|state| state.expect(&[Dim::Any("slots"), taps, Dim::Of(rows.cols())]))?;
     let mut output = cpu.zeros::<T>(rows.rows() * rows.cols())?;
     let conv = ops::CausalConv1d::<Cpu, T> {
         input: rows,
@@ -169,6 +179,7 @@ fn norm<T: Number, const D: usize>(
     let weight = Array::optional(OP, "weight", args.weight)?;
     let mut residual = Array::optional(OP, "residual", args.residual)?;
     let rows = input.rows::<T>()?;
+    residual.iter().try_for_each(|residual| residual.expect_like(input, None))?;
     let mut output = cpu.zeros::<T>(rows.rows() * rows.cols())?;
     let residual_values = residual.as_mut().map(Array::values_mut).transpose()?;
     let norm = ops::RmsNorm::<Cpu, T, T> {

@@ -130,6 +130,15 @@ fn what_is_refused_and_why() {
     assert!(short.contains("selective_scan: argument `d`: expected channels = 6, found 5"), "{short}");
     let turned = error(SelectiveScan { u: draw([1, 6, 4]).swap_dims(1, 2), ..scan(1, 4, 6) });
     assert!(turned.contains("argument `u`: expected contiguous rows"), "{turned}");
+    // PyTorch's layouts, of as many elements
+    let turned = error(SelectiveScan { a: draw([6, D_STATE]), ..scan(1, 4, 6) });
+    assert!(turned.contains("argument `a`: expected [d_state, 6], found [6, 5]"), "{turned}");
+    let turned = error(SelectiveScan { state: Some(draw([1, 6, D_STATE])), ..scan(1, 4, 6) });
+    assert!(turned.contains("argument `state`: expected [slots, 5, 6], found [1, 6, 5]"), "{turned}");
+    let other = error(SelectiveScan { delta: draw([4, 2, 6]), ..scan(2, 4, 6) });
+    assert!(other.contains("argument `delta`: expected [2, 4, 6], found [4, 2, 6]"), "{other}");
+    let other = error(SelectiveScan { b: draw([4, 2, D_STATE]), ..scan(2, 4, 6) });
+    assert!(other.contains("argument `b`: expected [2, 4, n_groups * d_state], found [4, 2, 5]"), "{other}");
     let cut = error(SelectiveScan { z: Some(draw([2, 8, 6]).narrow(1, 0, 4)), ..scan(2, 4, 6) });
     assert!(cut.contains("argument `z`: expected contiguous rows, evenly spaced"), "{cut}");
 
@@ -143,4 +152,25 @@ fn what_is_refused_and_why() {
     let bias = Tensor::<1>::ones([6], &device).require_grad();
     let tracked = error(SelectiveScan { delta_bias: Some(bias), ..scan(1, 4, 6) });
     assert!(tracked.contains("argument `delta_bias`"), "{tracked}");
+}
+
+#[test]
+fn shapes_of_as_many_elements_are_refused() {
+    let cpu = Cpu::new();
+    let message = |error: Error| error.to_string();
+    let conv = |weight, state| CausalConv1d {
+        input: draw([5, 6]),
+        weight,
+        bias: None,
+        activation: Activation::Silu,
+        batch: None,
+        state,
+    };
+    let turned = message(causal_conv1d(&cpu, conv(draw([6, 4]), None)).unwrap_err());
+    assert!(turned.contains("argument `weight`: expected [d_conv, 6], found [6, 4]"), "{turned}");
+    let turned = message(causal_conv1d(&cpu, conv(draw([4, 6]), Some(draw([1, 6, 3])))).unwrap_err());
+    assert!(turned.contains("argument `state`: expected [slots, 3, 6], found [1, 6, 3]"), "{turned}");
+    let norm = RmsNorm { input: draw([5, 6]), residual: Some(draw([6, 5])), weight: None, eps: 0.0 };
+    let turned = message(rms_norm(&cpu, norm).unwrap_err());
+    assert!(turned.contains("argument `residual`: expected [5, 6], found [6, 5]"), "{turned}");
 }
