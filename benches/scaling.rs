@@ -12,10 +12,11 @@ mod scaling_plot;
 
 use cases::model::{Forward, Sizes, Weights};
 use cases::{checked, cpus};
-use mamba_kernels::model::{Logits, Mamba, Scratch};
+use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Batch, Cpu, DType};
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
+use std::rc::Rc;
 use std::time::Instant;
 
 #[global_allocator]
@@ -24,8 +25,10 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Small enough that 131072 tokens take seconds. Its vocabulary leaves little to the head.
 const SIZES: Sizes = Sizes { d_model: 256, layers: 4, vocab: 1024 };
 
-/// A run repeats a call for so long.
+/// A round repeats the calls of a size for so long.
 const RUN_SECONDS: f64 = 0.05;
+
+const ROUNDS: usize = 5;
 
 /// What a call took at one size.
 struct Point {
@@ -87,39 +90,61 @@ struct Bench {
     done: Vec<Sweep>,
 }
 
-impl Bench {
-    /// A call of `sequences` of `tokens` each, to their last logits.
-    fn point(&self, model: &Mamba<Cpu>, size: usize, [sequences, tokens]: [usize; 2]) -> Point {
-        let prompt: Vec<u32> = (0..sequences * tokens).map(|i| ((i * 97 + 7) % SIZES.vocab) as u32).collect();
+/// A size that is ready to be timed.
+struct Running {
+    size: usize,
+    bytes: usize,
+    model: Rc<Mamba<Cpu>>,
+    prompt: Vec<u32>,
+    batch: Batch,
+    state: State<Cpu>,
+    scratch: Scratch<Cpu>,
+    /// Seconds per call of each round.
+    rounds: Vec<f64>,
+}
+
+impl Running {
+    /// A first call of `sequences` of `tokens` each, which takes the memory.
+    fn new(model: &Rc<Mamba<Cpu>>, size: usize, [sequences, tokens]: [usize; 2]) -> Self {
+        let prompt = (0..sequences * tokens).map(|i| ((i * 97 + 7) % SIZES.vocab) as u32).collect();
         let batch = Batch::from_lengths(&vec![tokens; sequences]).unwrap();
+        let (model, rounds) = (model.clone(), Vec::with_capacity(ROUNDS));
         MEMORY.reset_peak_usage();
         let before = MEMORY.current_usage();
-        let (mut state, mut scratch) = (model.new_state(sequences).unwrap(), Scratch::default());
-        let mut call = || {
-            let logits = model.forward(&prompt, &batch, &mut state, Logits::Last, &mut scratch).unwrap();
-            assert!(logits.iter().all(|logit| logit.is_finite()), "the logits are finite");
-        };
-        call();
-        let bytes = MEMORY.peak_usage() - before;
-        let time = |call: &mut dyn FnMut(), repeats: usize| {
-            let start = Instant::now();
-            (0..repeats).for_each(|_| call());
-            start.elapsed().as_secs_f64() / repeats as f64
-        };
-        let once = time(&mut call, 1);
-        let repeats = (RUN_SECONDS / once).clamp(1.0, 10_000.0) as usize;
-        let (mut seconds, rounds) = match repeats {
-            1 => (vec![once], if self.quick { 1 } else { 3 }),
-            _ => (Vec::new(), if self.quick { 1 } else { 5 }),
-        };
-        while seconds.len() < rounds {
-            seconds.push(time(&mut call, repeats));
-        }
-        seconds.sort_by(f64::total_cmp);
-        Point { size, seconds: [seconds[rounds / 2], seconds[0], seconds[rounds - 1]], bytes }
+        let (state, scratch) = (model.new_state(sequences).unwrap(), Scratch::default());
+        let mut running = Self { size, bytes: 0, model, prompt, batch, state, scratch, rounds };
+        running.call();
+        running.bytes = MEMORY.peak_usage() - before;
+        running
     }
 
+    fn call(&mut self) {
+        let Self { model, prompt, batch, state, scratch, .. } = self;
+        let logits = model.forward(prompt, batch, state, Logits::Last, scratch).unwrap();
+        assert!(logits.iter().all(|logit| logit.is_finite()), "the logits are finite");
+    }
+
+    /// Calls until a run is long enough, seconds per call.
+    fn round(&mut self) {
+        let (start, mut calls) = (Instant::now(), 0);
+        while calls == 0 || start.elapsed().as_secs_f64() < RUN_SECONDS {
+            self.call();
+            calls += 1;
+        }
+        self.rounds.push(start.elapsed().as_secs_f64() / f64::from(calls));
+    }
+
+    fn point(mut self) -> Point {
+        self.rounds.sort_by(f64::total_cmp);
+        let count = self.rounds.len();
+        let seconds = [count / 2, 0, count - 1].map(|i| self.rounds[i]);
+        Point { size: self.size, seconds, bytes: self.bytes }
+    }
+}
+
+impl Bench {
     /// Runs a sweep that is wanted: `case` gives the width, the threads, and the sequences and their tokens of a size.
+    /// Each round times every size, so that a machine that is slow for a while is slow for all of them.
     fn sweep(
         &mut self,
         mut sweep: Sweep,
@@ -129,29 +154,30 @@ impl Bench {
         if !format!("scaling/{}", sweep.name).contains(&self.filter) {
             return;
         }
-        let mut loaded: Option<(usize, usize, Mamba<Cpu>)> = None;
+        let mut loaded: Option<(usize, usize, Rc<Mamba<Cpu>>)> = None;
+        let mut running: Vec<Running> = Vec::new();
         for &size in sizes {
             let (d_model, threads, lengths) = case(size);
             if loaded.as_ref().is_none_or(|model| (model.0, model.1) != (d_model, threads)) {
                 let cpu = Cpu::builder().isa(self.cpu.isa()).threads(threads).build().unwrap();
                 let weights = Weights::new(Sizes { d_model, ..SIZES }, DType::F32);
                 checked(&Forward::new(&weights, [1, 8]), &cpu);
-                loaded = Some((d_model, threads, weights.load(cpu)));
+                loaded = Some((d_model, threads, Rc::new(weights.load(cpu))));
             }
             let (_, _, model) = loaded.as_ref().expect("it was just loaded");
-            let point = self.point(model, size, lengths);
-            println!(
-                "scaling/{:8} {:>7} {:10} {:10.3} ms {:10.3} MB",
-                sweep.name,
-                size,
-                sweep.variable,
-                1e3 * point.seconds[0],
-                point.bytes as f64 / 1e6
-            );
-            sweep.points.push(point);
+            running.push(Running::new(model, size, lengths));
+        }
+        for _ in 0..if self.quick { 1 } else { ROUNDS } {
+            running.iter_mut().for_each(Running::round);
+        }
+        sweep.points = running.into_iter().map(Running::point).collect();
+        for point in &sweep.points {
+            let (milliseconds, megabytes) = (1e3 * point.seconds[0], point.bytes as f64 / 1e6);
+            let what = format!("scaling/{}/{} {}", sweep.name, point.size, sweep.variable);
+            println!("{what:40} {milliseconds:10.3} ms {megabytes:10.3} MB");
         }
         let (time, memory) = (sweep.fit(|point| point.seconds[0]).0, sweep.fit(|point| point.bytes as f64).0);
-        println!("scaling/{:8} time grows with the power {time:.2}, memory {memory:.2}", sweep.name);
+        println!("scaling/{}: time grows with the power {time:.2}, memory {memory:.2}", sweep.name);
         self.done.push(sweep);
     }
 }
@@ -184,7 +210,7 @@ fn main() {
         |size| (SIZES.d_model, all, [1, size]),
     );
     let work = format!("decode of one token of each sequence, {shape}, {all} threads");
-    bench.sweep(sweep("batch", "sequences", work, 1), &powers(1, if quick { 16 } else { 256 }), |size| {
+    bench.sweep(sweep("batch", "sequences", work, 8), &powers(1, if quick { 32 } else { 256 }), |size| {
         (SIZES.d_model, all, [size, 1])
     });
     let mut threads = powers(1, all);

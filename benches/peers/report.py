@@ -73,13 +73,13 @@ def peer_table(section, rows):
 
 
 def roofline_table(rows, threads=None, isa=None):
-    lines = ["| kernel | shape | type | ISA | threads | achieved | ceiling | limit | of it |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| kernel | shape | type | mode | ISA | threads | achieved | ceiling | limit | of it |", "|---" * 10 + "|"]
     for row in rows:
         if (threads and row["threads"] != threads) or (isa and row["isa"] != isa):
             continue
         lines.append(
-            f"| {row['kernel']} | {row['shape']} | {row['dtype']} | {row['isa']} | {row['threads']} | {show(row['achieved'])} | "
-            f"{show(row['ceiling'])} {row['unit']} | {row['limit']} | {100 * row['fraction']:.0f} % |"
+            f"| {row['kernel']} | {row['shape']} | {row['dtype']} | {row['mode']} | {row['isa']} | {row['threads']} | "
+            f"{show(row['achieved'])} | {show(row['ceiling'])} {row['unit']} | {row['limit']} | {100 * row['fraction']:.0f} % |"
         )
     return "\n".join(lines)
 
@@ -87,6 +87,23 @@ def roofline_table(rows, threads=None, isa=None):
 def ceilings_table(rows):
     lines = ["| ceiling | ISA | threads | rate |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {r['ceiling']} | {r['isa']} | {r['threads']} | {show(r['rate'])} {r['unit']} |" for r in rows])
+
+
+def scaling_table(sweeps):
+    lines = []
+    for sweep in sweeps:
+        lines += [
+            f"**{sweep['sweep'].capitalize()}**: {sweep['work']}. Time grows with {sweep['variable']} to the power "
+            f"**{sweep['time_exponent']:.2f}**, memory **{sweep['memory_exponent']:.2f}**, fitted from {sweep['fitted_from']} on.",
+            "",
+            f"| {sweep['variable']} | milliseconds | least to most | peak memory, MB |",
+            "|---|---|---|---|",
+        ]
+        for point in sweep["points"]:
+            spread = f"{show(1e3 * point['lowest'])} to {show(1e3 * point['highest'])}"
+            lines.append(f"| {point['size']} | {show(1e3 * point['median'])} | {spread} | {show(point['bytes'] / 1e6)} |")
+        lines += ["", f"- {sweep['version']}; `{sweep['command']}`", ""]
+    return "\n".join(lines[:-1])
 
 
 def chart(section, rows, path):
@@ -128,6 +145,8 @@ def parts(folder):
         out["roofline"] = roofline_table(rows)
     if rows := load(folder, "ceilings"):
         out["ceilings"] = ceilings_table(rows)
+    if sweeps := load(folder, "scaling"):
+        out["scaling"] = scaling_table(sweeps)
     return out
 
 

@@ -39,7 +39,10 @@ fn panel(area: &Area, sweep: &Sweep, unit: &str, colour: RGBColor, value: fn(&Po
         .margin(10)
         .x_label_area_size(36)
         .y_label_area_size(46)
-        .build_cartesian_2d((x.0 / 1.3..x.1 * 1.3).log_scale(), (y.0 / room..y.1 * room).log_scale())?;
+        .build_cartesian_2d(
+            (x.0 / 1.3..x.1 * 1.3).log_scale().base(2.0),
+            (y.0 / room..y.1 * room).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .x_desc(sweep.variable)
