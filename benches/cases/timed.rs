@@ -30,11 +30,12 @@ pub fn cpus() -> Vec<Cpu> {
     }
 }
 
-/// Short runs: a full `cargo bench` takes minutes.
+/// Short runs: a full `cargo bench` takes minutes, one with `--quick` less than two.
 pub fn criterion() -> Criterion {
+    let quick = std::env::args().any(|argument| argument == "--quick");
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1500))
+        .measurement_time(Duration::from_millis(if quick { 400 } else { 1500 }))
         .sample_size(10)
         .nresamples(5_000) // the resampling of the default takes longer than the measurements
         .configure_from_args()

@@ -22,12 +22,6 @@ torch.set_num_threads(ARGS.threads)
 torch.set_grad_enabled(False)
 torch.manual_seed(0)
 
-PRODUCTS = {
-    "in_proj_m1": (1, 768, 3072), "in_proj_m8": (8, 768, 3072), "in_proj_m512": (512, 768, 3072),
-    "in_proj_m2048": (2048, 768, 3072), "out_proj_m512": (512, 1536, 768), "x_proj_m512": (512, 1536, 80),
-    "dt_proj_m512": (512, 48, 1536), "lm_head_m1": (1, 768, 50280),
-}  # fmt: skip
-
 
 def model():
     from transformers import MambaForCausalLM, __version__
@@ -94,7 +88,7 @@ def ops():
 
 def products():
     work = {}
-    for name, (m, k, n) in PRODUCTS.items():
+    for name, (m, k, n) in worker.PRODUCTS.items():
         x, w = torch.rand(m, k) - 0.5, torch.rand(n, k) - 0.5
         if ARGS.part == "openblas":
             x, w = x.numpy(), np.ascontiguousarray(w.numpy())
@@ -109,7 +103,7 @@ def products():
             layer.weight.data = w
             packed, dense = mkldnn.to_mkldnn(layer), x.to_mkldnn()
             work[name] = (lambda packed=packed, dense=dense: packed(dense), 1)
-            if name in ["in_proj_m512", "lm_head_m1"]:
+            if name in worker.BF16_PRODUCTS:
                 xb, wb = x.bfloat16(), w.bfloat16()
                 work[name + "_bf16"] = (lambda xb=xb, wb=wb: F.linear(xb, wb), 1)
     version = f"PyTorch {torch.__version__}"
