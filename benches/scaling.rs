@@ -195,7 +195,7 @@ fn target_directory() -> std::path::PathBuf {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let quick = cases::quick();
     let cpu = cpus().swap_remove(0);
     let all = cpu.threads();
     let mut bench = Bench { quick, filter, cpu, done: Vec::new() };

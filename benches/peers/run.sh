@@ -22,8 +22,13 @@ if [ -n "${PEERS_SITE:-}" ]; then echo "$PEERS_SITE" > "$("$python" -c 'import s
 [ -e "$home/model/done" ] || "$python" make_model.py "$home/model"
 export CARGO_TARGET_DIR=${PEERS_TARGET:-$home/target}
 (cd rust && RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --ignore-rust-version)
+# what PyTorch compiles it keeps here, before anything is timed
+export TORCHINDUCTOR_CACHE_DIR=$home/inductor
 for section in "${@:-products ops model-f32 model-bf16}"; do
   for name in $section; do
+    case $name in model-*)
+      "$python" worker_torch.py compiled --threads "$(nproc --all)" --model "$home/model/${name#model-}" < /dev/null ;;
+    esac
     ${MEASURE:-} "$python" drive.py "$name" --rust "$CARGO_TARGET_DIR/release" --model "$home/model" \
       --out "$out/peers-$name.json" --seconds 60
   done
