@@ -3,6 +3,7 @@
 #   run.sh [SECTION...]    of: products ops model-f32 model-bf16; all without a name
 # PEERS_HOME (~/.cache/mamba-kernels-peers) keeps what is built: some gigabytes, half an hour at the first time.
 # PEERS_SITE may name a folder of Python packages to share, with PyTorch and transformers in it.
+# PEERS_SECONDS (40): no round of a section begins after so long; each has three at least.
 # MEASURE may name a command that quiets the machine around what it is given.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -30,7 +31,7 @@ for section in "${@:-products ops model-f32 model-bf16}"; do
       "$python" worker_torch.py compiled --threads "$(nproc --all)" --model "$home/model/${name#model-}" < /dev/null ;;
     esac
     ${MEASURE:-} "$python" drive.py "$name" --rust "$CARGO_TARGET_DIR/release" --model "$home/model" \
-      --out "$out/peers-$name.json" --seconds 60
+      --out "$out/peers-$name.json" --seconds "${PEERS_SECONDS:-40}"
   done
 done
 "$python" machine.py "$out/machine.json"

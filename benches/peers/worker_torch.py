@@ -32,14 +32,13 @@ def model():
     tokens, one = worker.prompt(512), torch.tensor([[7]])
     step, whole = net, net
     if ARGS.part == "compiled":
-        # a prompt is compiled layer by layer, alike for the compiler's cache: at once they take too long
-        torch._dynamo.config.recompile_limit = net.config.num_hidden_layers
+        # for a prompt one layer is compiled for all: without states, whose indices would make the layers differ
         step, whole = torch.compile(net, dynamic=False), copy.deepcopy(net)
         for layer in whole.backbone.layers:
             layer.compile(dynamic=False)
 
     def prefill(call, prompt):
-        return call(torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+        return call(torch.tensor([prompt]), use_cache=call is net, logits_to_keep=1)
 
     def logits():
         if ARGS.part == "model":
