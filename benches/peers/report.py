@@ -73,7 +73,8 @@ def peer_table(section, rows):
             middle = figure(section, row["median"])
             lines.append(f"| {work} | {row['peer']} | {show(middle)} | {show(spread[0])} to {show(spread[1])} | {ratio} |")
     versions = dict.fromkeys((row["peer"], row["version"], row["command"]) for row in rows)
-    lines += [""] + [f"- {peer}: {version}; `{command}`" for peer, version, command in versions]
+    lines += ["", f"Recorded by `benches/peers/run.sh {section}`, which starts each peer by its own command:"]
+    lines += [f"- {peer}: {version}; `{command}`" for peer, version, command in versions]
     return "\n".join(lines)
 
 

@@ -90,7 +90,10 @@ fn ops(cpu: &Cpu) -> Vec<Work> {
 fn main() {
     let (threads, model) = arguments();
     let cpu = Cpu::builder().threads(threads).build().unwrap();
-    let version = format!("mamba-kernels, {}", cpu.description());
+    let manifest = include_str!("../../../../../Cargo.toml");
+    let version =
+        manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a package has one");
+    let version = format!("mamba-kernels {}, {}", version.trim_matches('"'), cpu.description());
     if model.is_empty() {
         return serve(&version, ops(&cpu), || None);
     }
