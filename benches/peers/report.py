@@ -120,18 +120,22 @@ def chart(section, rows, path):
     import matplotlib.pyplot as plt
 
     works = [w for w in contested(rows) if w != "conv_compiled"]
-    figure_, axes = plt.subplots(1, len(works), figsize=(max(6, 3 * len(works)), 3.2), squeeze=False)
-    for axis, work in zip(axes[0], works, strict=True):
+    columns = min(3, len(works))
+    lines = -(-len(works) // columns)
+    figure_, axes = plt.subplots(lines, columns, figsize=(4 * columns, 2.3 * lines), squeeze=False)
+    for axis in axes.flat[len(works) :]:
+        axis.set_axis_off()
+    for axis, work in zip(axes.flat, works, strict=False):
         shown = [r for r in rows if r["work"] in (work, work + "_compiled")]
         names = [r["peer"] + (" compiled" if r["work"] != work else "") for r in shown]
         middles = [figure(section, r["median"]) for r in shown]
         ends = [sorted(figure(section, r[k]) for k in ["lowest", "highest"]) for r in shown]
         errors = [[m - e[0] for m, e in zip(middles, ends, strict=True)], [e[1] - m for m, e in zip(middles, ends, strict=True)]]
         colours = ["#1f77b4" if is_ours(r) else "#bbbbbb" for r in shown]
-        axis.bar(names, middles, yerr=errors, color=colours, capsize=3)
-        axis.set_title(work, fontsize=10)
-        axis.tick_params(axis="x", rotation=60, labelsize=8)
-    axes[0][0].set_ylabel(SECTIONS[section].rsplit(", ", 1)[1])
+        axis.barh(names, middles, xerr=errors, color=colours, capsize=3)
+        axis.invert_yaxis()
+        axis.set_title(f"{work}, {SECTIONS[section].rsplit(', ', 1)[1]}", fontsize=9)
+        axis.tick_params(labelsize=8)
     figure_.tight_layout()
     figure_.savefig(path, metadata={"Date": None})
     plt.close(figure_)
