@@ -326,7 +326,7 @@ fn target_directory() -> std::path::PathBuf {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let quick = cases::quick();
     let filter = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let mut bench = Bench { filter, rounds: if quick { 1 } else { 5 }, memory: Memory::new() };
     let mut threads = vec![1, cases::cpus()[0].threads()];

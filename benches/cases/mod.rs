@@ -13,7 +13,7 @@ pub use conv::Conv;
 pub use norm::Norm;
 pub use product::Product;
 pub use scan::Scan;
-pub use timed::{Unit, cpus, criterion, time};
+pub use timed::{Unit, cpus, criterion, quick, time};
 
 use mamba_kernels::{Cpu, DType, Element};
 

@@ -50,11 +50,13 @@ def peers(section, rust, model):
     if section == "products":
         return {
             "mamba-kernels": [rust / "ours", THREADS],
+            "mamba-kernels, bf16 dots": [rust / "ours", THREADS, "bf16dot"],
             "MKL": [*python, "mkl", *threads],
             "oneDNN, packed": [*python, "onednn", *threads],
             "OpenBLAS": [*python, "openblas", *threads],
             "gemm": [rust / "products", THREADS, "gemm"],
             "faer": [rust / "products", THREADS, "faer"],
+            "ggml": [sys.executable, "worker_ggml.py", *threads],
         }
     if section == "ops":
         return {"mamba-kernels": [rust / "ours", THREADS], "PyTorch": [*python, "ops", *threads]}
@@ -64,6 +66,7 @@ def peers(section, rust, model):
         "mamba-kernels": [rust / "ours", THREADS, folder],
         "llama.cpp": [sys.executable, "worker_llama.py", f"{folder}.gguf", *threads],
         "transformers": [*python, "model", *threads, "--model", folder],
+        "transformers, compiled": [*python, "compiled", *threads, "--model", folder],
     }
     if dtype == "f32":
         found["candle"] = [rust / "candle", THREADS, folder]

@@ -32,9 +32,13 @@ def show(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def is_ours(row):
+    return row["peer"].startswith("mamba-kernels")
+
+
 def contested(rows):
     """The works that a peer does too."""
-    return list(dict.fromkeys(row["work"] for row in rows if row["peer"] != "mamba-kernels"))
+    return list(dict.fromkeys(row["work"] for row in rows if not is_ours(row)))
 
 
 def short_table(rows):
@@ -57,10 +61,11 @@ def peer_table(section, rows):
     for work in works:
         of_work = [row for row in rows if row["work"] == work]
         base = work.removesuffix("_compiled") if work == "conv_compiled" else work
-        ours = next((r for r in rows if r["work"] == base and r["peer"] == "mamba-kernels"), None)
+        # the last: where there is one, the mode whose arithmetic is the peers'
+        ours = next((r for r in reversed(rows) if r["work"] == base and is_ours(r)), None)
         for row in of_work:
             ratio = ""
-            if row["peer"] != "mamba-kernels" and ours:
+            if not is_ours(row) and ours:
                 factor = row["median"] / ours["median"]
                 ratio = f"{factor:.2f} times as fast" + (", the peer wins" if factor < 1 else "")
             spread = sorted(figure(section, row[key]) for key in ["lowest", "highest"])
@@ -68,18 +73,19 @@ def peer_table(section, rows):
             middle = figure(section, row["median"])
             lines.append(f"| {work} | {row['peer']} | {show(middle)} | {show(spread[0])} to {show(spread[1])} | {ratio} |")
     versions = dict.fromkeys((row["peer"], row["version"], row["command"]) for row in rows)
-    lines += [""] + [f"- {peer}: {version}; `{command}`" for peer, version, command in versions]
+    lines += ["", f"Recorded by `benches/peers/run.sh {section}`, which starts each peer by its own command:"]
+    lines += [f"- {peer}: {version}; `{command}`" for peer, version, command in versions]
     return "\n".join(lines)
 
 
 def roofline_table(rows, threads=None, isa=None):
-    lines = ["| kernel | shape | type | ISA | threads | achieved | ceiling | limit | of it |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| kernel | shape | type | mode | ISA | threads | achieved | ceiling | limit | of it |", "|---" * 10 + "|"]
     for row in rows:
         if (threads and row["threads"] != threads) or (isa and row["isa"] != isa):
             continue
         lines.append(
-            f"| {row['kernel']} | {row['shape']} | {row['dtype']} | {row['isa']} | {row['threads']} | {show(row['achieved'])} | "
-            f"{show(row['ceiling'])} {row['unit']} | {row['limit']} | {100 * row['fraction']:.0f} % |"
+            f"| {row['kernel']} | {row['shape']} | {row['dtype']} | {row['mode']} | {row['isa']} | {row['threads']} | "
+            f"{show(row['achieved'])} | {show(row['ceiling'])} {row['unit']} | {row['limit']} | {100 * row['fraction']:.0f} % |"
         )
     return "\n".join(lines)
 
@@ -87,6 +93,23 @@ def roofline_table(rows, threads=None, isa=None):
 def ceilings_table(rows):
     lines = ["| ceiling | ISA | threads | rate |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {r['ceiling']} | {r['isa']} | {r['threads']} | {show(r['rate'])} {r['unit']} |" for r in rows])
+
+
+def scaling_table(sweeps):
+    lines = []
+    for sweep in sweeps:
+        lines += [
+            f"**{sweep['sweep'].capitalize()}**: {sweep['work']}. Time grows with {sweep['variable']} to the power "
+            f"**{sweep['time_exponent']:.2f}**, memory **{sweep['memory_exponent']:.2f}**, fitted from {sweep['fitted_from']} on.",
+            "",
+            f"| {sweep['variable']} | milliseconds | least to most | peak memory, MB |",
+            "|---|---|---|---|",
+        ]
+        for point in sweep["points"]:
+            spread = f"{show(1e3 * point['lowest'])} to {show(1e3 * point['highest'])}"
+            lines.append(f"| {point['size']} | {show(1e3 * point['median'])} | {spread} | {show(point['bytes'] / 1e6)} |")
+        lines += ["", f"- {sweep['version']}; `{sweep['command']}`", ""]
+    return "\n".join(lines[:-1])
 
 
 def chart(section, rows, path):
@@ -97,18 +120,22 @@ def chart(section, rows, path):
     import matplotlib.pyplot as plt
 
     works = [w for w in contested(rows) if w != "conv_compiled"]
-    figure_, axes = plt.subplots(1, len(works), figsize=(max(6, 3 * len(works)), 3.2), squeeze=False)
-    for axis, work in zip(axes[0], works, strict=True):
+    columns = min(3, len(works))
+    lines = -(-len(works) // columns)
+    figure_, axes = plt.subplots(lines, columns, figsize=(4 * columns, 2.3 * lines), squeeze=False)
+    for axis in axes.flat[len(works) :]:
+        axis.set_axis_off()
+    for axis, work in zip(axes.flat, works, strict=False):
         shown = [r for r in rows if r["work"] in (work, work + "_compiled")]
         names = [r["peer"] + (" compiled" if r["work"] != work else "") for r in shown]
         middles = [figure(section, r["median"]) for r in shown]
         ends = [sorted(figure(section, r[k]) for k in ["lowest", "highest"]) for r in shown]
         errors = [[m - e[0] for m, e in zip(middles, ends, strict=True)], [e[1] - m for m, e in zip(middles, ends, strict=True)]]
-        colours = ["#1f77b4" if r["peer"] == "mamba-kernels" else "#bbbbbb" for r in shown]
-        axis.bar(names, middles, yerr=errors, color=colours, capsize=3)
-        axis.set_title(work, fontsize=10)
-        axis.tick_params(axis="x", rotation=60, labelsize=8)
-    axes[0][0].set_ylabel(SECTIONS[section].rsplit(", ", 1)[1])
+        colours = ["#1f77b4" if is_ours(r) else "#bbbbbb" for r in shown]
+        axis.barh(names, middles, xerr=errors, color=colours, capsize=3)
+        axis.invert_yaxis()
+        axis.set_title(f"{work}, {SECTIONS[section].rsplit(', ', 1)[1]}", fontsize=9)
+        axis.tick_params(labelsize=8)
     figure_.tight_layout()
     figure_.savefig(path, metadata={"Date": None})
     plt.close(figure_)
@@ -128,6 +155,8 @@ def parts(folder):
         out["roofline"] = roofline_table(rows)
     if rows := load(folder, "ceilings"):
         out["ceilings"] = ceilings_table(rows)
+    if sweeps := load(folder, "scaling"):
+        out["scaling"] = scaling_table(sweeps)
     return out
 
 

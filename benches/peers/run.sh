@@ -3,6 +3,7 @@
 #   run.sh [SECTION...]    of: products ops model-f32 model-bf16; all without a name
 # PEERS_HOME (~/.cache/mamba-kernels-peers) keeps what is built: some gigabytes, half an hour at the first time.
 # PEERS_SITE may name a folder of Python packages to share, with PyTorch and transformers in it.
+# PEERS_SECONDS (40): no round of a section begins after so long; each has three at least.
 # MEASURE may name a command that quiets the machine around what it is given.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -22,10 +23,15 @@ if [ -n "${PEERS_SITE:-}" ]; then echo "$PEERS_SITE" > "$("$python" -c 'import s
 [ -e "$home/model/done" ] || "$python" make_model.py "$home/model"
 export CARGO_TARGET_DIR=${PEERS_TARGET:-$home/target}
 (cd rust && RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --ignore-rust-version)
+# what PyTorch compiles it keeps here, before anything is timed
+export TORCHINDUCTOR_CACHE_DIR=$home/inductor
 for section in "${@:-products ops model-f32 model-bf16}"; do
   for name in $section; do
+    case $name in model-*)
+      "$python" worker_torch.py compiled --threads "$(nproc --all)" --model "$home/model/${name#model-}" < /dev/null ;;
+    esac
     ${MEASURE:-} "$python" drive.py "$name" --rust "$CARGO_TARGET_DIR/release" --model "$home/model" \
-      --out "$out/peers-$name.json" --seconds 60
+      --out "$out/peers-$name.json" --seconds "${PEERS_SECONDS:-40}"
   done
 done
 "$python" machine.py "$out/machine.json"

@@ -7,6 +7,14 @@ import json
 import sys
 import time
 
+# name: tokens, input features, output features
+PRODUCTS = {
+    "in_proj_m1": (1, 768, 3072), "in_proj_m8": (8, 768, 3072), "in_proj_m512": (512, 768, 3072),
+    "in_proj_m2048": (2048, 768, 3072), "out_proj_m512": (512, 1536, 768), "x_proj_m512": (512, 1536, 80),
+    "dt_proj_m512": (512, 48, 1536), "lm_head_m1": (1, 768, 50280),
+}  # fmt: skip
+BF16_PRODUCTS = ["in_proj_m512", "lm_head_m1"]
+
 CHECK = [(i * 11 + 3) % 50280 for i in range(8)]
 
 

@@ -1,5 +1,6 @@
-//! This crate: the model where a folder is named, else the ops.
+//! This crate: the model where a folder is named; its products in the bf16 mode where that is `bf16dot`; else the ops.
 
+use mamba_kernels::cpu::Products;
 use mamba_kernels::model::{Logits, Mamba, Scratch};
 use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, Linear, SelectiveScan};
 use mamba_kernels::{Backend, Batch, Cpu, Element, Rows, bf16};
@@ -26,12 +27,17 @@ fn product<W: Element>(cpu: &Cpu, name: String, [m, k, n]: [usize; 3]) -> Work {
     (name, Box::new(run), 1.0)
 }
 
+/// Of bf16 weights, as the backend's products are.
+fn bf16_products(cpu: &Cpu) -> Vec<Work> {
+    [PRODUCTS[2], PRODUCTS[7]]
+        .map(|(name, m, k, n)| product::<bf16>(cpu, format!("{name}_bf16"), [m, k, n]))
+        .into()
+}
+
 fn ops(cpu: &Cpu) -> Vec<Work> {
     let mut work: Vec<Work> =
         PRODUCTS.iter().map(|&(name, m, k, n)| product::<f32>(cpu, name.into(), [m, k, n])).collect();
-    for &(name, m, k, n) in &[PRODUCTS[2], PRODUCTS[7]] {
-        work.push(product::<bf16>(cpu, format!("{name}_bf16"), [m, k, n]));
-    }
+    work.extend(bf16_products(cpu));
     let (l, d, n) = (2048, 1536, 16);
     let (u, delta, z, bc) = (values(l * d), values(l * d), values(l * d), values(l * 2 * n));
     let a: Vec<f32> = (0..n * d).map(|i| -(1.0 + (i / d) as f32)).collect();
@@ -84,9 +90,16 @@ fn ops(cpu: &Cpu) -> Vec<Work> {
 fn main() {
     let (threads, model) = arguments();
     let cpu = Cpu::builder().threads(threads).build().unwrap();
-    let version = format!("mamba-kernels, {}", cpu.description());
+    let manifest = include_str!("../../../../../Cargo.toml");
+    let version =
+        manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a package has one");
+    let version = format!("mamba-kernels {}, {}", version.trim_matches('"'), cpu.description());
     if model.is_empty() {
         return serve(&version, ops(&cpu), || None);
+    }
+    if model == "bf16dot" {
+        let cpu = Cpu::builder().threads(threads).products(Products::Bf16Dot).build().unwrap();
+        return serve(&format!("{version}, Products::Bf16Dot"), bf16_products(&cpu), || None);
     }
     let model = Rc::new(Mamba::load(cpu, model.as_ref()).unwrap());
     let scratch = Rc::new(RefCell::new(Scratch::with_chunk_tokens(512)));
