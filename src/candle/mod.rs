@@ -13,7 +13,9 @@
 #![forbid(unsafe_code)]
 
 mod arrays;
+mod call;
 mod causal_conv1d;
+mod device;
 mod linear;
 mod mamba;
 mod rms_norm;
@@ -21,6 +23,7 @@ mod selective_scan;
 mod var_builder;
 
 pub use causal_conv1d::{CausalConv1d, causal_conv1d};
+pub use device::TensorBackend;
 pub use linear::PackedLinear;
 pub use mamba::{Config, Mamba, State};
 pub use rms_norm::{RmsNorm, rms_norm};
