@@ -6,7 +6,12 @@ use crate::rows::{Rows, Storage};
 use candle_core::{Layout, Result, Tensor, WithDType};
 
 /// A storage type that both crates know.
+#[cfg(not(feature = "candle-cuda"))]
 pub trait Number: Element + WithDType {}
+
+/// A storage type that both crates know, on a CUDA device too.
+#[cfg(feature = "candle-cuda")]
+pub trait Number: Element + WithDType + super::cuda::OnCuda {}
 
 impl Number for f32 {}
 impl Number for half::f16 {}

@@ -201,7 +201,7 @@ impl<'a> Call<'a> {
             }
             _ => (None, None),
         };
-        let (output, _output_in_use) = ops.output_view(output);
+        let (output, _output_in_use) = ops.output_view(output)?;
         ops.with_workspace(|workspace| body(Arrays { input, target, output }, &reads, with, workspace))
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::cpu::{Cpu, Workspace};
 use crate::error::Error;
 use crate::host::zeros;
-use candle_core::{CpuStorage, CudaStorage, MetalStorage, Result, Storage, WithDType};
+use candle_core::{CpuStorage, CudaStorage, Device, MetalStorage, Result, Storage, WithDType};
 use std::cell::RefCell;
 
 /// What runs the ops on candle's tensors: a [`Cpu`](crate::Cpu) for tensors in the host's memory, and with the feature
@@ -41,7 +41,7 @@ impl<'a> From<&'a Storage> for Held<'a> {
 }
 
 impl<'a> HeldMut<'a> {
-    fn device(&self) -> &'static str {
+    pub fn device(&self) -> &'static str {
         match self {
             Self::Cpu(_) => "cpu",
             Self::Cuda(_) => "cuda",
@@ -51,7 +51,7 @@ impl<'a> HeldMut<'a> {
 }
 
 impl Held<'_> {
-    fn device(&self) -> &'static str {
+    pub fn device(&self) -> &'static str {
         match self {
             Self::Cpu(_) => "cpu",
             Self::Cuda(_) => "cuda",
@@ -65,9 +65,9 @@ pub(super) type ViewMut<'a, O, T> = <<O as OnStorage>::Backend as Backend>::View
 type WorkspaceOf<O> = <<O as OnStorage>::Backend as Backend>::Workspace;
 
 /// A backend together with what it needs to take and make the storage of tensors.
-pub trait OnStorage: Clone + Send + Sync + 'static {
+pub trait OnStorage: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// What runs the ops.
-    type Backend: Backend;
+    type Backend: Backend + Clone + std::fmt::Debug;
     /// An output until it becomes storage.
     type Output<T: Number>;
     /// That an array is in use, for as long as work on it is being handed over.
@@ -75,6 +75,9 @@ pub trait OnStorage: Clone + Send + Sync + 'static {
 
     /// What runs the ops.
     fn backend(&self) -> &Self::Backend;
+
+    /// Where its tensors are.
+    fn device(&self) -> Device;
 
     /// The elements of a storage.
     fn view<'a, T: Number>(
@@ -99,7 +102,7 @@ pub trait OnStorage: Clone + Send + Sync + 'static {
     fn output_view<'a, T: Number>(
         &'a self,
         output: &'a mut Self::Output<T>,
-    ) -> (ViewMut<'a, Self, T>, Self::Use<'a>);
+    ) -> Result<(ViewMut<'a, Self, T>, Self::Use<'a>)>;
 
     /// The first half of an output, and the second.
     fn halves<'a, T: Number>(
@@ -115,13 +118,18 @@ pub trait OnStorage: Clone + Send + Sync + 'static {
 }
 
 /// The error for a tensor that is not where the backend works.
-fn elsewhere(op: &'static str, name: &'static str, expected: &str, found: &str) -> candle_core::Error {
+pub(super) fn elsewhere(
+    op: &'static str,
+    name: &'static str,
+    expected: &str,
+    found: &str,
+) -> candle_core::Error {
     let reason = format!("{op} was given a backend for {expected}, and `{name}` is on {found}");
     Error::Unavailable { backend: found.into(), reason }.into()
 }
 
 /// The error for a tensor of another type.
-fn another_type<T: Number>(op: &'static str, name: &'static str) -> candle_core::Error {
+pub(super) fn another_type<T: Number>(op: &'static str, name: &'static str) -> candle_core::Error {
     Error::argument(op, name, <T as WithDType>::DTYPE.as_str(), "another type").into()
 }
 
@@ -144,6 +152,10 @@ impl OnStorage for Cpu {
 
     fn backend(&self) -> &Cpu {
         self
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 
     fn view<'a, T: Number>(
@@ -172,8 +184,8 @@ impl OnStorage for Cpu {
         Ok(zeros(op, len)?)
     }
 
-    fn output_view<'a, T: Number>(&'a self, output: &'a mut Vec<T>) -> (&'a mut [T], ()) {
-        (output, ())
+    fn output_view<'a, T: Number>(&'a self, output: &'a mut Vec<T>) -> Result<(&'a mut [T], ())> {
+        Ok((output, ()))
     }
 
     fn halves<'a, T: Number>(&'a self, output: &'a mut [T]) -> Result<(&'a mut [T], &'a mut [T])> {

@@ -10,11 +10,14 @@
 //! Not here yet: tensors on a GPU, refused with [`Error::Unavailable`](crate::Error::Unavailable); and backward
 //! kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
 //! `tensor.detach()`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arrays;
 mod call;
 mod causal_conv1d;
+#[cfg(feature = "candle-cuda")]
+#[allow(unsafe_code)] // views of the memory of tensors on a device
+mod cuda;
 mod device;
 mod linear;
 mod mamba;
@@ -23,6 +26,8 @@ mod selective_scan;
 mod var_builder;
 
 pub use causal_conv1d::{CausalConv1d, causal_conv1d};
+#[cfg(feature = "candle-cuda")]
+pub use cuda::Cuda;
 pub use device::TensorBackend;
 pub use linear::PackedLinear;
 pub use mamba::{Config, Mamba, State};

@@ -7,11 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-const CALLS: usize = 20_000;
+const CALLS: usize = 100_000;
 /// Some hundred times what the calls take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn scan(cpu: &Cpu, u: &Tensor, bc: &Tensor, a: &Tensor, state: Option<&Tensor>) -> Result<Tensor> {
+fn scan(
+    cpu: &Cpu,
+    u: &Tensor,
+    bc: &Tensor,
+    a: &Tensor,
+    d: Option<&Tensor>,
+    state: Option<&Tensor>,
+) -> Result<Tensor> {
     let (b, c) = (bc.narrow(D::Minus1, 0, 2)?, bc.narrow(D::Minus1, 2, 2)?);
     let args = SelectiveScan {
         u,
@@ -20,9 +27,9 @@ fn scan(cpu: &Cpu, u: &Tensor, bc: &Tensor, a: &Tensor, state: Option<&Tensor>) 
         b: &b,
         c: &c,
         n_groups: 1,
-        d: None,
+        d,
         z: Some(u),
-        delta_bias: None,
+        delta_bias: d,
         delta_softplus: true,
         batch: None,
         state,
@@ -63,13 +70,20 @@ fn all_return(calls: Vec<Box<dyn Fn() + Send>>, background: Vec<Box<dyn Fn() + S
 
 #[test]
 fn operands_that_share_storage_while_it_is_written() {
-    let (u, bc, a) = (ones(&[2, 2]), ones(&[2, 4]), ones(&[2, 2]));
-    let row = ones(&[1, 4]);
-    let written = bc.clone();
+    // all of them: each lock that is taken again is another chance to wait for the writer
+    let pool = ones(&[40]);
+    let part = |start: usize, len: usize, shape: &[usize]| {
+        pool.narrow(0, start, len).and_then(|part| part.reshape(shape)).expect("it is within")
+    };
+    let (u, bc, a, d) = (part(0, 4, &[2, 2]), part(4, 8, &[2, 4]), part(12, 4, &[2, 2]), part(16, 2, &[2]));
     let cpu = Cpu::builder().threads(1).build().expect("a CPU");
-    let read = move || drop(scan(&cpu, &u, &bc, &a, None).expect("it runs"));
-    let write = move || written.slice_set(&row, 0, 0).expect("it is written");
-    all_return(vec![Box::new(read)], vec![Box::new(write)]);
+    let read = move || drop(scan(&cpu, &u, &bc, &a, Some(&d), None).expect("it runs"));
+    let writes = [0, 1].map(|_| {
+        let (pool, source) = (pool.clone(), ones(&[1]));
+        let write = move || pool.slice_set(&source, 0, 39).expect("it is written");
+        Box::new(write) as Box<dyn Fn() + Send>
+    });
+    all_return(vec![Box::new(read)], writes.into());
 }
 
 #[test]
@@ -79,7 +93,7 @@ fn each_reads_what_the_other_updates() {
         let (u, bc) = (ones(&[2, 2]), ones(&[2, 4]));
         let a = a.squeeze(0).expect("one matrix");
         let cpu = Cpu::builder().threads(1).build().expect("a CPU");
-        let call = move || drop(scan(&cpu, &u, &bc, &a, Some(&state)).expect("it runs"));
+        let call = move || drop(scan(&cpu, &u, &bc, &a, None, Some(&state)).expect("it runs"));
         Box::new(call) as Box<dyn Fn() + Send>
     });
     all_return(calls.into(), Vec::new());
