@@ -93,14 +93,16 @@ fn ops_over_a_callers_memory_give_the_bits_of_the_cpu() {
     let mut expected = vec![0.0; LEN];
     let places = [&u, &delta, &a, &bc, &expected_state].map(|values| caller.put(values));
     let output = caller.0.alloc(LEN * 4).unwrap();
-    scan(&Cpu::new(), [&u, &delta, &a, &bc], [&mut expected_state, &mut expected], &mut Default::default());
+    let inputs = [&u[..], &delta[..], &a[..], &bc[..]];
+    let outputs = [&mut expected_state[..], &mut expected[..]];
+    scan::<Cpu>(&Cpu::new(), inputs, outputs, &batch, &mut Default::default());
 
     let cuda = caller.cuda();
     let lens = [LEN, LEN, a.len(), bc.len()];
     let inputs = [0, 1, 2, 3].map(|i| read(&cuda, places[i], lens[i]));
     let outputs = [write(&cuda, places[4], expected_state.len()), write(&cuda, output, LEN)];
     let mut workspace = Workspace::default();
-    scan(&cuda, inputs, outputs, &batch, &mut workspace);
+    scan::<Cuda>(&cuda, inputs, outputs, &batch, &mut workspace);
 
     // what follows on the stream, here another op of the caller's, sees what the scan has written
     let normed = caller.0.alloc(LEN * 4).unwrap();
