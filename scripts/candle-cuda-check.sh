@@ -25,4 +25,4 @@ else for source in "${sources[@]}"; do : > "$folder/$(basename "$source" .cu).pt
 STAND_IN
 chmod +x "$target/toolkit/bin/nvcc"
 export CARGO_TARGET_DIR=$target NVCC=$target/toolkit/bin/nvcc PATH=$target/toolkit/bin:$PATH CUDA_COMPUTE_CAP=80
-exec cargo clippy --locked --lib --features candle-cuda "$@" -- -D warnings
+exec cargo clippy --locked --lib --example candle_cuda --features candle-cuda -- -D warnings

@@ -7,8 +7,11 @@
 //!
 //! [`Mamba`] takes the place of `candle_transformers::models::mamba::Model`, and reads whole prompts at once too.
 //!
-//! Not here yet: tensors on a GPU, refused with [`Error::Unavailable`](crate::Error::Unavailable); and backward
-//! kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
+//! Each op takes a [`TensorBackend`]: a [`Cpu`](crate::Cpu), or with the feature `candle-cuda` a `Cuda` of this module,
+//! which works on candle's own stream and has not run on a GPU yet. Tensors elsewhere are refused with
+//! [`Error::Unavailable`](crate::Error::Unavailable).
+//!
+//! Not here yet: Metal, and backward kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
 //! `tensor.detach()`.
 #![deny(unsafe_code)]
 
