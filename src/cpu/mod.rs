@@ -2,6 +2,7 @@
 //!
 //! Thread count, vector width, batch and any split of a sequence give the same bits: `docs/arithmetic.md`.
 
+mod aligned;
 mod causal_conv1d;
 pub(crate) mod compiled;
 mod elementary;
@@ -10,6 +11,7 @@ pub(crate) mod gemm;
 mod isa;
 mod math;
 mod modes;
+mod pages;
 mod rms_norm;
 mod selective_scan;
 pub(crate) mod simd;
@@ -26,20 +28,22 @@ use crate::error::{Error, Result};
 use crate::host::host_memory;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 use crate::rows::Rows;
+use aligned::Aligned;
 use bytemuck::cast_slice;
-use gemm::pack::Aligned;
 use isa::Supported;
+use pages::Pages;
 use selective_scan::Chunk;
 use std::sync::Arc;
 use threads::Threads;
 
-/// The CPU backend. Clones share their threads.
+/// The CPU backend. Clones share their threads, and the memory that weights are packed into.
 #[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Supported,
     products: Products,
     scan_order: ScanOrder,
     threads: Arc<Threads>,
+    pages: Arc<Pages>,
 }
 
 /// Scratch memory of [`Cpu`]'s ops. It grows to what a call needs and keeps that for the next.
@@ -103,7 +107,7 @@ impl CpuBuilder {
             return Err(Error::argument("CpuBuilder::build", "threads", "1 to 4096", threads));
         }
         let Self { products, scan_order, .. } = self;
-        Ok(Cpu { isa, products, scan_order, threads: Arc::new(Threads::new(threads)) })
+        Ok(Cpu { isa, products, scan_order, threads: Arc::new(Threads::new(threads)), pages: Arc::default() })
     }
 }
 
@@ -127,6 +131,7 @@ impl Cpu {
             products: Products::Exact,
             scan_order: ScanOrder::Sequential,
             threads: Arc::new(Threads::new(available_threads())),
+            pages: Arc::default(),
         }
     }
 
@@ -184,7 +189,12 @@ impl Backend for Cpu {
         macro_rules! pack_as {
             ($t:ty) => {{
                 let data: &[$t] = cast_slice(data);
-                PackedWeights::new(Rows::strided(data, offset, rows, cols, stride)?, self.isa, self.products)
+                PackedWeights::new(
+                    Rows::strided(data, offset, rows, cols, stride)?,
+                    self.isa,
+                    self.products,
+                    &self.pages,
+                )
             }};
         }
         match W::DTYPE {

@@ -3,64 +3,12 @@
 use crate::backend::WeightMatrix;
 use crate::cpu::isa::Supported;
 use crate::cpu::modes::Products;
-use crate::element::{DType, Element, Scalar};
+use crate::cpu::pages::{Array, Pages};
+use crate::element::{DType, Element};
 use crate::error::{Error, Result, checked_product};
 use crate::rows::Rows;
-use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
-use std::marker::PhantomData;
-
-/// One cache line: the alignment of packed data.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// A vector that starts at a cache line and is zero at first.
-#[derive(Debug, Clone)]
-pub(crate) struct Aligned<T> {
-    lines: Vec<Line>,
-    len: usize,
-    element: PhantomData<T>,
-}
-
-impl<T> Default for Aligned<T> {
-    fn default() -> Self {
-        Self { lines: Vec::new(), len: 0, element: PhantomData }
-    }
-}
-
-impl<T: Scalar> Aligned<T> {
-    pub(crate) fn zeros(op: &'static str, len: usize) -> Result<Self> {
-        let mut aligned = Self::default();
-        aligned.grow(op, len)?;
-        Ok(aligned)
-    }
-
-    /// Makes it at least `len` long; what it held is lost where it grows.
-    pub(crate) fn grow(&mut self, op: &'static str, len: usize) -> Result<()> {
-        if len > self.len {
-            let lines = checked_product(op, "elements", &[len, size_of::<T>()])?.div_ceil(size_of::<Line>());
-            self.lines.clear();
-            self.len = 0; // until there is memory
-            self.lines.try_reserve_exact(lines).map_err(|_| Error::OutOfMemory {
-                op,
-                elements: len,
-                dtype: T::DTYPE.name(),
-            })?;
-            self.lines.resize(lines, Line::zeroed());
-            self.len = len;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn as_slice(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
-    }
-
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
-    }
-}
+use std::sync::Arc;
 
 /// Up to so many output features, a matrix has few and wide panels, so that its inputs are read few times.
 const FEW_ROWS: usize = 256;
@@ -86,11 +34,11 @@ pub struct PackedWeights {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
-    F32(Aligned<f32>),
-    F16(Aligned<f16>),
-    BF16(Aligned<bf16>),
+    F32(Arc<Array<f32>>),
+    F16(Arc<Array<f16>>),
+    BF16(Arc<Array<bf16>>),
     /// The number of the even column in the lower half.
-    Bf16Pairs(Aligned<u32>),
+    Bf16Pairs(Arc<Array<u32>>),
 }
 
 /// Which of [`Data`]'s forms weights are in.
@@ -109,14 +57,14 @@ fn bf16_factor(value: f32) -> bf16 {
 
 /// A storage type of packed weights.
 pub(crate) trait Packable: Element {
-    fn wrap(data: Aligned<Self>) -> Data;
+    fn wrap(data: Array<Self>) -> Data;
 }
 
 macro_rules! packable {
     ($($t:ty => $variant:ident),*) => {$(
         impl Packable for $t {
-            fn wrap(data: Aligned<Self>) -> Data {
-                Data::$variant(data)
+            fn wrap(data: Array<Self>) -> Data {
+                Data::$variant(Arc::new(data))
             }
         }
     )*};
@@ -126,7 +74,12 @@ packable!(f32 => F32, f16 => F16, bf16 => BF16);
 
 impl PackedWeights {
     /// Packs `weight` for the register tile of an instruction set.
-    pub(crate) fn new<W: Packable>(weight: Rows<&[W]>, isa: Supported, products: Products) -> Result<Self> {
+    pub(crate) fn new<W: Packable>(
+        weight: Rows<&[W]>,
+        isa: Supported,
+        products: Products,
+        pages: &Pages,
+    ) -> Result<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
         let tile = isa.tile();
         let lanes = tile.lanes;
@@ -142,17 +95,17 @@ impl PackedWeights {
         let data = match products {
             Products::Exact => {
                 let mut data =
-                    Aligned::<W>::zeros("pack", checked_product("pack", "weight", &[padded, cols])?)?;
+                    pages.zeros::<W>("pack", checked_product("pack", "weight", &[padded, cols])?)?;
                 fill(&weight, shape, 1, data.as_mut_slice(), |value, _, target| *target = value);
                 W::wrap(data)
             }
             Products::Bf16Dot => {
                 let len = checked_product("pack", "weight", &[padded, cols.div_ceil(2)])?;
-                let mut data = Aligned::<u32>::zeros("pack", len)?;
+                let mut data = pages.zeros::<u32>("pack", len)?;
                 fill(&weight, shape, 2, data.as_mut_slice(), |value, place, target| {
                     *target |= u32::from(bf16_factor(value.to_f32()).to_bits()) << (16 * place);
                 });
-                Data::Bf16Pairs(data)
+                Data::Bf16Pairs(Arc::new(data))
             }
         };
         Ok(Self { data, rows, cols, isa, products, panel, lanes })
@@ -262,19 +215,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_cannot_be_had_leaves_a_usable_array() {
-        let mut array = Aligned::<f32>::zeros("test", 8).unwrap();
-        assert!(matches!(array.grow("test", isize::MAX as usize / 4), Err(Error::OutOfMemory { .. })));
-        assert!(array.as_slice().is_empty());
-        array.grow("test", 4).unwrap();
-        assert_eq!(array.as_mut_slice(), [0.0; 4]);
-    }
-
-    #[test]
     fn rows_without_columns() {
         let isa = Supported::best();
         let empty: &[f32] = &[];
-        let rows = |rows| PackedWeights::new(Rows::new(empty, rows, 0).unwrap(), isa, Products::Exact);
+        let rows = |rows| {
+            PackedWeights::new(Rows::new(empty, rows, 0).unwrap(), isa, Products::Exact, &Pages::default())
+        };
         assert!(rows(usize::MAX).is_err());
         assert_eq!(rows(1 << 60).unwrap().rows(), 1 << 60);
     }
