@@ -179,7 +179,7 @@ impl<'a> Call<'a> {
         let len = checked_product(self.op, self.input.0, &self.shape)?;
         let mut output = ops.output::<T>(self.op, len)?;
         self.fill(ops, locked, target, &mut output, with, body)?;
-        Ok(ops.into_storage(output))
+        Ok(ops.storage_of(output))
     }
 
     fn fill<'r, O: OnStorage, T: Number, E>(

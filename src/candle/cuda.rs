@@ -122,7 +122,7 @@ impl OnStorage for Cuda {
         Ok(output.split_at(middle)?)
     }
 
-    fn into_storage<T: Number>(&self, output: CudaSlice<T>) -> Storage {
+    fn storage_of<T: Number>(&self, output: CudaSlice<T>) -> Storage {
         Storage::Cuda(CudaStorage::wrap_cuda_slice(output, self.device.clone()))
     }
 

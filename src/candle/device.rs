@@ -111,7 +111,7 @@ pub trait OnStorage: Clone + std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<(ViewMut<'a, Self, T>, ViewMut<'a, Self, T>)>;
 
     /// The output as storage.
-    fn into_storage<T: Number>(&self, output: Self::Output<T>) -> Storage;
+    fn storage_of<T: Number>(&self, output: Self::Output<T>) -> Storage;
 
     /// Runs an op with this thread's scratch memory.
     fn with_workspace(&self, op: impl FnOnce(&mut WorkspaceOf<Self>) -> Result<()>) -> Result<()>;
@@ -192,7 +192,7 @@ impl OnStorage for Cpu {
         Ok(output.split_at_mut(output.len() / 2))
     }
 
-    fn into_storage<T: Number>(&self, output: Vec<T>) -> Storage {
+    fn storage_of<T: Number>(&self, output: Vec<T>) -> Storage {
         Storage::Cpu(T::to_cpu_storage_owned(output))
     }
 
