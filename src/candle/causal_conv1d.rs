@@ -1,10 +1,10 @@
 //! The causal convolution on tensors.
 
-use super::arrays::{Number, Operand, by_dtype, like, optional, sequences, with_workspace};
+use super::arrays::{Number, by_dtype, sequences};
+use super::call::{Arrays, Call};
+use super::device::TensorBackend;
 use crate::backend::Backend;
 use crate::batch::Batch;
-use crate::cpu::Cpu;
-use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
 use candle_core::{Result, Tensor};
@@ -33,36 +33,37 @@ pub struct CausalConv1d<'a> {
 /// # Errors
 /// As [`ops::CausalConv1d::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
-pub fn causal_conv1d(cpu: &Cpu, args: CausalConv1d<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "input", args.input, T => typed::<T>(cpu, args))
+pub fn causal_conv1d<O: TensorBackend>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
+    by_dtype!(OP, "input", args.input, T => typed::<O, T>(backend, args))
 }
 
-fn typed<T: Number>(cpu: &Cpu, args: CausalConv1d<'_>) -> Result<Tensor> {
+fn typed<O: TensorBackend, T: Number>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
     let batch = &match args.batch {
         Some(batch) => batch.clone(),
         None => sequences(args.input)?,
     };
-    let run = |input: Rows<&[T]>, state: Option<&mut [f32]>| {
-        let weight = Operand::new(OP, "weight", args.weight)?;
-        let bias = optional(OP, "bias", args.bias)?;
-        let mut output = zeros::<T>(OP, input.rows() * input.cols())?;
-        let conv = ops::CausalConv1d::<Cpu, T> {
-            input,
-            weight: weight.values()?,
-            bias: bias.as_ref().map(Operand::values).transpose()?,
-            activation: args.activation,
-            batch,
-            state,
-            output: Rows::new(&mut output[..], input.rows(), input.cols())?,
-        };
-        with_workspace(|workspace| cpu.causal_conv1d(conv, workspace))?;
-        Ok(output)
+    let call = Call {
+        op: OP,
+        input: ("input", args.input),
+        target: args.state.map(|tensor| ("state", tensor)),
+        read: &[Some(args.weight), args.bias],
+        shape: args.input.dims().into(),
     };
-    like(
-        OP,
-        ("input", args.input),
-        args.state.map(|tensor| ("state", tensor)),
-        &[Some(args.weight), args.bias],
-        run,
+    let with = (backend.backend(), batch);
+    call.run::<O, T, _>(
+        backend,
+        &with,
+        |Arrays { input, target, output }, read, (backend, batch), workspace| {
+            let conv = ops::CausalConv1d::<O::Backend, T> {
+                input,
+                weight: read.values("weight", args.weight)?,
+                bias: read.optional("bias", args.bias)?,
+                activation: args.activation,
+                batch,
+                state: target,
+                output: Rows::new(output, input.rows(), input.cols())?,
+            };
+            Ok(backend.causal_conv1d(conv, workspace)?)
+        },
     )
 }

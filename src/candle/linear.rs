@@ -1,39 +1,64 @@
 //! The matrix products on tensors.
 
-use super::arrays::{Forward, Number, Operand, by_dtype, rows, untracked, with_workspace};
+use super::arrays::{Number, by_dtype, rows, values};
+use super::call::{Arrays, Call};
+use super::device::{Held, OnStorage, TensorBackend, on_host};
 use crate::backend::{Backend, WeightMatrix};
-use crate::cpu::{Cpu, PackedWeights};
-use crate::host::zeros;
+use crate::cpu::Cpu;
 use crate::ops::{Epilogue, InProj, Linear};
 use crate::rows::Rows;
-use candle_core::{Module, Result, Shape, Tensor, WithDType};
+use candle_core::{Device, Module, Result, Tensor};
+use std::fmt;
 use std::sync::Arc;
 
+type Weights<O> = <<O as OnStorage>::Backend as Backend>::Weights;
+type Buffer<O> = <<O as OnStorage>::Backend as Backend>::Buffer<f32>;
+
 /// A weight matrix, packed once, with a bias. Clones share it.
-#[derive(Debug, Clone)]
-pub struct PackedLinear {
-    cpu: Cpu,
-    weight: Arc<PackedWeights>,
-    bias: Option<Arc<[f32]>>,
+pub struct PackedLinear<O: TensorBackend = Cpu> {
+    backend: O,
+    weight: Arc<Weights<O>>,
+    bias: Option<Arc<Buffer<O>>>,
 }
 
-impl PackedLinear {
+impl<O: TensorBackend> Clone for PackedLinear<O> {
+    fn clone(&self) -> Self {
+        let Self { backend, weight, bias } = self;
+        Self { backend: backend.clone(), weight: weight.clone(), bias: bias.clone() }
+    }
+}
+
+impl<O: TensorBackend> fmt::Debug for PackedLinear<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, cols, bias) = (self.weight.rows(), self.weight.cols(), self.bias.is_some());
+        let mut shown = f.debug_struct("PackedLinear");
+        shown.field("out_features", &rows).field("in_features", &cols).field("bias", &bias);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl<O: TensorBackend> PackedLinear<O> {
     /// Packs `weight`, `[out_features, in_features]` in f32, f16 or bf16, which keeps its type. The bias is
-    /// `[out_features]` of f32.
+    /// `[out_features]` of f32. Both may be on any device: they are copied.
     ///
     /// # Errors
-    /// For another shape, type, layout or device. A `Var` is packed as it is now: later changes of it are not seen.
-    pub fn new(cpu: &Cpu, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+    /// For another shape, type or layout. A `Var` is packed as it is now: later changes of it are not seen.
+    pub fn new(backend: &O, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         const OP: &str = "PackedLinear";
-        let weight = &weight.detach();
+        let weight = &weight.detach().to_device(&Device::Cpu)?;
         let weight = by_dtype!(OP, "weight", weight, T => {
-            Ok::<_, candle_core::Error>(cpu.pack(Operand::new(OP, "weight", weight)?.rows::<T>()?)?)
+            let (storage, layout) = weight.storage_and_layout();
+            let data = on_host::<T>(OP, "weight", Held::from(&*storage));
+            data.and_then(|data| Ok(backend.backend().pack(rows(OP, "weight", data, layout)?)?))
         })?;
-        let bias = match bias {
-            None => None,
-            Some(bias) => Some(Operand::new(OP, "bias", &bias.detach())?.values()?.into()),
-        };
-        Ok(Self { cpu: cpu.clone(), weight: Arc::new(weight), bias })
+        let bias = bias.map(|bias| bias.detach().to_device(&Device::Cpu)).transpose()?;
+        let bias = bias.map(|bias| {
+            let (storage, layout) = bias.storage_and_layout();
+            let data = on_host::<f32>(OP, "bias", Held::from(&*storage))?;
+            Ok::<_, candle_core::Error>(backend.backend().upload(values(OP, "bias", data, layout)?)?)
+        });
+        let bias = bias.transpose()?.map(Arc::new);
+        Ok(Self { backend: backend.clone(), weight: Arc::new(weight), bias })
     }
 
     /// `epilogue(input · weightᵀ + bias)`, in the type of the input. [`Epilogue::Residual`] adds to zeros: it is
@@ -47,26 +72,22 @@ impl PackedLinear {
     }
 
     fn linear<T: Number>(&self, input: &Tensor, epilogue: Epilogue) -> Result<Tensor> {
-        const OP: &str = "linear";
-        untracked(OP, input)?;
         let features = self.weight.rows();
-        let body = |storage: &_, layout: &candle_core::Layout| {
-            let input = rows::<T>(OP, "input", storage, layout)?;
-            let mut output = zeros::<T>(OP, input.rows() * features)?;
-            let args = Linear::<Cpu, T, T> {
+        let mut shape = input.dims().to_vec();
+        shape.pop();
+        shape.push(features);
+        let call = Call { op: "linear", input: ("input", input), target: None, read: &[], shape };
+        call.run::<O, T, _>(&self.backend, self, |Arrays { input, output, .. }, _, with, workspace| {
+            let backend = with.backend.backend();
+            let args = Linear::<O::Backend, T, T> {
                 input,
-                weight: &self.weight,
-                bias: self.bias.as_deref(),
+                weight: &*with.weight,
+                bias: with.bias.as_ref().map(|bias| backend.view(bias)),
                 epilogue,
-                output: Rows::new(&mut output[..], input.rows(), features)?,
+                output: Rows::new(output, input.rows(), features)?,
             };
-            with_workspace(|workspace| self.cpu.linear(args, workspace))?;
-            let mut dims = layout.dims().to_vec();
-            dims.pop();
-            dims.push(features);
-            Ok((T::to_cpu_storage_owned(output), Shape::from(dims)))
-        };
-        input.apply_op1_no_bwd(&Forward { op: OP, body })
+            Ok(backend.linear(args, workspace)?)
+        })
     }
 
     /// `in_proj`: the two halves of `input · weightᵀ + bias`, each of its own and contiguous. The weight is
@@ -75,36 +96,34 @@ impl PackedLinear {
     /// # Errors
     /// As [`InProj::validate`] says, and as [`PackedLinear::forward_with`].
     pub fn in_proj(&self, input: &Tensor) -> Result<(Tensor, Tensor)> {
-        const OP: &str = "in_proj";
-        untracked(OP, input)?;
-        let d_inner = self.weight.rows() / 2;
-        let both = by_dtype!(OP, "input", input, T => {
-            let body = |storage: &_, layout: &candle_core::Layout| {
-                let input = rows::<T>(OP, "input", storage, layout)?;
-                let half = input.rows() * d_inner;
-                let mut output = zeros::<T>(OP, 2 * half)?; // x, then z
-                let (x, z) = output.split_at_mut(half);
-                let args = InProj::<Cpu, T> {
-                    input,
-                    weight: &self.weight,
-                    bias: self.bias.as_deref(),
-                    x: Rows::new(x, input.rows(), d_inner)?,
-                    z: Rows::new(z, input.rows(), d_inner)?,
-                };
-                with_workspace(|workspace| self.cpu.in_proj(args, workspace))?;
-                let mut dims = layout.dims().to_vec();
-                dims.pop();
-                dims.push(d_inner);
-                dims.insert(0, 2);
-                Ok((T::to_cpu_storage_owned(output), Shape::from(dims)))
-            };
-            input.apply_op1_no_bwd(&Forward { op: OP, body })
-        })?;
+        let both = by_dtype!("in_proj", "input", input, T => self.both::<T>(input))?;
         Ok((both.get(0)?, both.get(1)?))
+    }
+
+    /// x, then z.
+    fn both<T: Number>(&self, input: &Tensor) -> Result<Tensor> {
+        let d_inner = self.weight.rows() / 2;
+        let mut shape = input.dims().to_vec();
+        shape.pop();
+        shape.push(d_inner);
+        shape.insert(0, 2);
+        let call = Call { op: "in_proj", input: ("input", input), target: None, read: &[], shape };
+        call.run::<O, T, _>(&self.backend, self, |Arrays { input, output, .. }, _, with, workspace| {
+            let backend = with.backend.backend();
+            let (x, z) = with.backend.halves(output)?;
+            let args = InProj::<O::Backend, T> {
+                input,
+                weight: &*with.weight,
+                bias: with.bias.as_ref().map(|bias| backend.view(bias)),
+                x: Rows::new(x, input.rows(), d_inner)?,
+                z: Rows::new(z, input.rows(), d_inner)?,
+            };
+            Ok(backend.in_proj(args, workspace)?)
+        })
     }
 }
 
-impl Module for PackedLinear {
+impl<O: TensorBackend> Module for PackedLinear<O> {
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
         self.forward_with(input, Epilogue::Store)
     }

@@ -1,5 +1,6 @@
 //! The Mamba model of candle-transformers, on this crate's kernels.
 
+use super::device::TensorBackend;
 use super::var_builder::Variables;
 use crate::batch::{Batch, Slot};
 use crate::cpu::Cpu;
@@ -39,14 +40,14 @@ impl Config {
 }
 
 /// The recurrent state of a batch of sequences, in the place of candle's `State`.
-pub struct State {
-    state: model::State<Cpu>,
-    scratch: Scratch<Cpu>,
+pub struct State<O: TensorBackend = Cpu> {
+    state: model::State<O::Backend>,
+    scratch: Scratch<O::Backend>,
     /// How many tokens each sequence has seen.
     pub pos: usize,
 }
 
-impl fmt::Debug for State {
+impl<O: TensorBackend> fmt::Debug for State<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (sequences, pos) = (self.state.slots(), self.pos);
         f.debug_struct("State").field("sequences", &sequences).field("pos", &pos).finish_non_exhaustive()
@@ -69,7 +70,17 @@ impl State {
     /// # Errors
     /// Where there is no memory.
     pub fn with_config(batch_size: usize, config: &model::Config) -> Result<Self> {
-        let state = model::State::new(&Cpu::new(), config, batch_size)?;
+        Self::on(&Cpu::new(), batch_size, config)
+    }
+}
+
+impl<O: TensorBackend> State<O> {
+    /// The start of `batch_size` sequences, in the memory of a backend: that of the model.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub fn on(backend: &O, batch_size: usize, config: &model::Config) -> Result<Self> {
+        let state = model::State::new(backend.backend(), config, batch_size)?;
         Ok(Self { state, scratch: Scratch::default(), pos: 0 })
     }
 }
@@ -79,7 +90,8 @@ fn expect_cpu(device: &Device) -> Result<()> {
         return Ok(());
     }
     let backend = if device.is_cuda() { "cuda" } else { "metal" };
-    let reason = "Mamba under candle runs on the CPU so far".into();
+    let reason =
+        "a model on a GPU takes its backend by `Mamba::with_config`, and its state by `State::on`".into();
     Err(Error::Unavailable { backend: backend.into(), reason }.into())
 }
 
@@ -88,8 +100,9 @@ fn expect_cpu(device: &Device) -> Result<()> {
 /// It takes the same `VarBuilder`, tokens and configuration and gives the same logits but for rounding. Matrices are
 /// packed in the `VarBuilder`'s type; vectors, activations and states are f32.
 #[derive(Debug)]
-pub struct Mamba {
-    model: model::Mamba<Cpu>,
+pub struct Mamba<O: TensorBackend = Cpu> {
+    backend: O,
+    model: model::Mamba<O::Backend>,
     dtype: DType,
 }
 
@@ -99,24 +112,27 @@ impl Mamba {
     /// # Errors
     /// Where a tensor is missing or of another shape; [`Error::Unavailable`] for a device other than the CPU.
     pub fn new(config: &Config, vb: VarBuilder<'_>) -> Result<Self> {
+        expect_cpu(vb.device())?;
         Self::with_config(Cpu::new(), config.to_model()?, vb)
     }
+}
 
-    /// Loads a model of any configuration, on a backend that the caller has chosen.
+impl<O: TensorBackend> Mamba<O> {
+    /// Loads a model of any configuration, on a backend that the caller has chosen. The `VarBuilder` may be on any device.
     ///
     /// # Errors
-    /// As [`Mamba::new`].
-    pub fn with_config(cpu: Cpu, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
-        expect_cpu(vb.device())?;
+    /// Where a tensor is missing or of another shape.
+    pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
-        Ok(Self { model: model::Mamba::from_source(cpu, config, &Variables(vb))?, dtype })
+        let model = model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb))?;
+        Ok(Self { backend, model, dtype })
     }
 
     /// One token of each sequence, `[batch]`, to the logits of the next, `[batch, vocab]`.
     ///
     /// # Errors
     /// Where the tokens are not `[batch]` of the state's size or not in the vocabulary.
-    pub fn forward(&self, input_ids: &Tensor, state: &mut State) -> Result<Tensor> {
+    pub fn forward(&self, input_ids: &Tensor, state: &mut State<O>) -> Result<Tensor> {
         let batch = input_ids.dims1()?;
         self.run(input_ids, batch, 1, state)
     }
@@ -127,12 +143,12 @@ impl Mamba {
     ///
     /// # Errors
     /// As [`Mamba::forward`].
-    pub fn forward_prompt(&self, input_ids: &Tensor, state: &mut State) -> Result<Tensor> {
+    pub fn forward_prompt(&self, input_ids: &Tensor, state: &mut State<O>) -> Result<Tensor> {
         let (batch, tokens) = input_ids.dims2()?;
         self.run(input_ids, batch, tokens, state)
     }
 
-    fn run(&self, input_ids: &Tensor, batch: usize, tokens: usize, state: &mut State) -> Result<Tensor> {
+    fn run(&self, input_ids: &Tensor, batch: usize, tokens: usize, state: &mut State<O>) -> Result<Tensor> {
         if batch != state.state.slots() {
             let expected = format!("{} sequences, as the state has", state.state.slots());
             return Err(Error::argument("forward", "input_ids", expected, batch).into());
@@ -146,7 +162,7 @@ impl Mamba {
             self.model.forward(&ids, &sequences, &mut state.state, Logits::Last, &mut state.scratch)?;
         state.pos += tokens;
         let vocab = self.model.config().vocab_size;
-        Tensor::from_vec(logits, (batch, vocab), &Device::Cpu)?.to_dtype(self.dtype)
+        Tensor::from_vec(logits, (batch, vocab), &self.backend.device())?.to_dtype(self.dtype)
     }
 
     /// The type of the matrices and of the logits.
@@ -155,7 +171,7 @@ impl Mamba {
     }
 
     /// The model underneath: ragged batches, states that are copied and saved, all logits.
-    pub fn model(&self) -> &model::Mamba<Cpu> {
+    pub fn model(&self) -> &model::Mamba<O::Backend> {
         &self.model
     }
 }

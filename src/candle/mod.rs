@@ -7,13 +7,21 @@
 //!
 //! [`Mamba`] takes the place of `candle_transformers::models::mamba::Model`, and reads whole prompts at once too.
 //!
-//! Not here yet: tensors on a GPU, refused with [`Error::Unavailable`](crate::Error::Unavailable); and backward
-//! kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
+//! Each op takes a [`TensorBackend`]: a [`Cpu`](crate::Cpu), or with the feature `candle-cuda` a `Cuda` of this module,
+//! which works on candle's own stream and has not run on a GPU yet. Tensors elsewhere are refused with
+//! [`Error::Unavailable`](crate::Error::Unavailable).
+//!
+//! Not here yet: Metal, and backward kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
 //! `tensor.detach()`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arrays;
+mod call;
 mod causal_conv1d;
+#[cfg(feature = "candle-cuda")]
+#[allow(unsafe_code)] // views of the memory of tensors on a device
+mod cuda;
+mod device;
 mod linear;
 mod mamba;
 mod rms_norm;
@@ -21,6 +29,9 @@ mod selective_scan;
 mod var_builder;
 
 pub use causal_conv1d::{CausalConv1d, causal_conv1d};
+#[cfg(feature = "candle-cuda")]
+pub use cuda::Cuda;
+pub use device::TensorBackend;
 pub use linear::PackedLinear;
 pub use mamba::{Config, Mamba, State};
 pub use rms_norm::{RmsNorm, rms_norm};

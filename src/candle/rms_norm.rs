@@ -1,9 +1,9 @@
 //! RMSNorm on tensors.
 
-use super::arrays::{Number, Operand, by_dtype, like, optional, with_workspace};
+use super::arrays::{Number, by_dtype};
+use super::call::{Arrays, Call};
+use super::device::TensorBackend;
 use crate::backend::Backend;
-use crate::cpu::Cpu;
-use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
 use candle_core::{Result, Tensor};
@@ -28,23 +28,30 @@ pub struct RmsNorm<'a> {
 /// # Errors
 /// As [`ops::RmsNorm::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
-pub fn rms_norm(cpu: &Cpu, args: RmsNorm<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "input", args.input, T => typed::<T>(cpu, args))
+pub fn rms_norm<O: TensorBackend>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
+    by_dtype!(OP, "input", args.input, T => typed::<O, T>(backend, args))
 }
 
-fn typed<T: Number>(cpu: &Cpu, args: RmsNorm<'_>) -> Result<Tensor> {
-    let run = |input: Rows<&[T]>, residual: Option<&mut [f32]>| {
-        let weight = optional(OP, "weight", args.weight)?;
-        let mut output = zeros::<T>(OP, input.rows() * input.cols())?;
-        let norm = ops::RmsNorm::<Cpu, T, T> {
-            input,
-            residual: residual.map(|data| Rows::new(data, input.rows(), input.cols())).transpose()?,
-            weight: weight.as_ref().map(Operand::values).transpose()?,
-            eps: args.eps,
-            output: Rows::new(&mut output[..], input.rows(), input.cols())?,
-        };
-        with_workspace(|workspace| cpu.rms_norm(norm, workspace))?;
-        Ok(output)
+fn typed<O: TensorBackend, T: Number>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
+    let call = Call {
+        op: OP,
+        input: ("input", args.input),
+        target: args.residual.map(|tensor| ("residual", tensor)),
+        read: &[args.weight],
+        shape: args.input.dims().into(),
     };
-    like(OP, ("input", args.input), args.residual.map(|tensor| ("residual", tensor)), &[args.weight], run)
+    call.run::<O, T, _>(
+        backend,
+        backend.backend(),
+        |Arrays { input, target, output }, read, backend, workspace| {
+            let norm = ops::RmsNorm::<O::Backend, T, T> {
+                input,
+                residual: target.map(|data| Rows::new(data, input.rows(), input.cols())).transpose()?,
+                weight: read.optional("weight", args.weight)?,
+                eps: args.eps,
+                output: Rows::new(output, input.rows(), input.cols())?,
+            };
+            Ok(backend.rms_norm(norm, workspace)?)
+        },
+    )
 }

@@ -1,10 +1,10 @@
 //! The selective scan on tensors.
 
-use super::arrays::{Number, Operand, by_dtype, like, optional, sequences, with_workspace};
+use super::arrays::{Number, by_dtype, sequences};
+use super::call::{Arrays, Call};
+use super::device::TensorBackend;
 use crate::backend::Backend;
 use crate::batch::Batch;
-use crate::cpu::Cpu;
-use crate::host::zeros;
 use crate::ops;
 use crate::rows::Rows;
 use candle_core::{Result, Tensor};
@@ -45,42 +45,44 @@ pub struct SelectiveScan<'a> {
 /// # Errors
 /// As [`ops::SelectiveScan::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
-pub fn selective_scan(cpu: &Cpu, args: SelectiveScan<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "u", args.u, T => typed::<T>(cpu, args))
+pub fn selective_scan<O: TensorBackend>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
+    by_dtype!(OP, "u", args.u, T => typed::<O, T>(backend, args))
 }
 
-fn typed<T: Number>(cpu: &Cpu, args: SelectiveScan<'_>) -> Result<Tensor> {
+fn typed<O: TensorBackend, T: Number>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
     let batch = &match args.batch {
         Some(batch) => batch.clone(),
         None => sequences(args.u)?,
     };
-    let run = |u: Rows<&[T]>, state: Option<&mut [f32]>| {
-        let [delta, a, b, c] = [("delta", args.delta), ("a", args.a), ("b", args.b), ("c", args.c)]
-            .map(|(name, tensor)| Operand::new(OP, name, tensor));
-        let (delta, a, b, c) = (delta?, a?, b?, c?);
-        let d = optional(OP, "d", args.d)?;
-        let z = optional(OP, "z", args.z)?;
-        let delta_bias = optional(OP, "delta_bias", args.delta_bias)?;
-        let mut output = zeros::<T>(OP, u.rows() * u.cols())?;
-        let scan = ops::SelectiveScan::<Cpu, T> {
-            u,
-            delta: delta.rows()?,
-            a: a.values()?,
-            b: b.rows()?,
-            c: c.rows()?,
-            n_groups: args.n_groups,
-            d: d.as_ref().map(Operand::values).transpose()?,
-            z: z.as_ref().map(Operand::rows).transpose()?,
-            delta_bias: delta_bias.as_ref().map(Operand::values).transpose()?,
-            delta_softplus: args.delta_softplus,
-            batch,
-            state,
-            output: Rows::new(&mut output[..], u.rows(), u.cols())?,
-        };
-        with_workspace(|workspace| cpu.selective_scan(scan, workspace))?;
-        Ok(output)
-    };
     let SelectiveScan { delta, a, b, c, d, z, delta_bias, .. } = args;
-    let read = [Some(delta), Some(a), Some(b), Some(c), d, z, delta_bias];
-    like(OP, ("u", args.u), args.state.map(|tensor| ("state", tensor)), &read, run)
+    let call = Call {
+        op: OP,
+        input: ("u", args.u),
+        target: args.state.map(|tensor| ("state", tensor)),
+        read: &[Some(delta), Some(a), Some(b), Some(c), d, z, delta_bias],
+        shape: args.u.dims().into(),
+    };
+    let with = (backend.backend(), batch);
+    call.run::<O, T, _>(
+        backend,
+        &with,
+        |Arrays { input: u, target, output }, read, (backend, batch), workspace| {
+            let scan = ops::SelectiveScan::<O::Backend, T> {
+                u,
+                delta: read.rows("delta", delta)?,
+                a: read.values("a", a)?,
+                b: read.rows("b", b)?,
+                c: read.rows("c", c)?,
+                n_groups: args.n_groups,
+                d: read.optional("d", d)?,
+                z: z.map(|z| read.rows("z", z)).transpose()?,
+                delta_bias: read.optional("delta_bias", delta_bias)?,
+                delta_softplus: args.delta_softplus,
+                batch,
+                state: target,
+                output: Rows::new(output, u.rows(), u.cols())?,
+            };
+            Ok(backend.selective_scan(scan, workspace)?)
+        },
+    )
 }

@@ -1,6 +1,7 @@
 //! A `VarBuilder` as the place where a model's weights come from.
 
-use super::arrays::{Operand, by_dtype};
+use super::arrays::{self, by_dtype};
+use super::device::{Held, on_host};
 use crate::backend::Backend;
 use crate::model::ModelError;
 use crate::model::source::Source;
@@ -42,7 +43,9 @@ impl Source for Variables<'_> {
         let name = self.find(names);
         let tensor = self.tensor(&name, &[rows, cols], self.0.dtype())?;
         let packed = by_dtype!(OP, "weight", tensor, T => {
-            Operand::new(OP, "weight", &tensor).and_then(|weight| Ok(backend.pack(weight.rows::<T>()?)?))
+            let (storage, layout) = tensor.storage_and_layout();
+            let data = on_host::<T>(OP, "weight", Held::from(&*storage));
+            data.and_then(|data| Ok(backend.pack(arrays::rows(OP, "weight", data, layout)?)?))
         });
         packed.map_err(|error| failed(&name, error))
     }

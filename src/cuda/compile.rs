@@ -1,5 +1,6 @@
 //! The kernels compiled for exactly the device that is there, by NVRTC or nvcc, once: the result is kept in a file.
 
+use super::library;
 use cudarc::nvrtc::{result, sys};
 use std::ffi::{CString, c_char, c_int};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -121,8 +122,7 @@ fn unique() -> String {
 }
 
 fn nvrtc_version() -> Result<String, String> {
-    // SAFETY: it loads the library of that name, whose initialisers are NVIDIA's.
-    if !unsafe { sys::is_culib_present() } {
+    if !library::is_present(library::NVRTC) {
         return Err("the library is not to be found".into());
     }
     let (mut major, mut minor) = (0, 0);

@@ -4,6 +4,7 @@
 //! panics where it is absent or lacks a function; [`Gpu::new`] asks for both first.
 
 use super::driver::{Driver, Graph, Launch};
+use super::library;
 use super::modules::Modules;
 use crate::error::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -22,6 +23,8 @@ const OLDEST_DEVICE: (i32, i32) = (7, 5);
 pub(super) struct Gpu {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Whether the stream is this driver's own, on which no one else works.
+    own_stream: bool,
     modules: Modules,
     capability: (i32, i32),
     multiprocessors: u32,
@@ -53,9 +56,8 @@ fn version(number: c_int) -> String {
 
 /// Checks the library and its version, before anything else of it is called.
 fn expect_driver() -> Result<c_int> {
-    // SAFETY: it loads the library of that name, whose initialisers are NVIDIA's.
-    if !unsafe { sys::is_culib_present() } {
-        let name = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so" };
+    if !library::is_present(library::DRIVER) {
+        let name = library::DRIVER[0];
         return Err(unavailable(format!("there is no NVIDIA driver: {name} is not to be found")));
     }
     let mut found = 0;
@@ -119,18 +121,37 @@ fn no_device(error: DriverError) -> Error {
 }
 
 impl Gpu {
+    /// On a stream of its own.
     pub(super) fn new(ordinal: usize) -> Result<Self> {
         let found = Found::new(ordinal)?;
-        let capability = found.capability;
         let context = CudaContext::new(found.ordinal).map_err(no_device)?;
-        // SAFETY: no `CudaSlice` is ever made, so that there is nothing to track.
+        // SAFETY: no `CudaSlice` is ever made in this context object, so that there is nothing to track.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(no_device)?;
+        Self::with(found, stream, true)
+    }
+
+    /// On a stream of the caller's, in the caller's context.
+    pub(super) fn on(stream: Arc<CudaStream>) -> Result<Self> {
+        let found = Found::new(stream.context().ordinal())?;
+        stream.context().bind_to_thread().map_err(no_device)?;
+        Self::with(found, stream, false)
+    }
+
+    /// The stream's context is the calling thread's.
+    fn with(found: Found, stream: Arc<CudaStream>, own_stream: bool) -> Result<Self> {
+        let (capability, context) = (found.capability, stream.context().clone());
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(no_device)?.unsigned_abs().max(1);
         let modules = Modules::load(capability)?;
         let description = format!("{}, kernels {}", found.description(), modules.origin());
-        Ok(Self { context, stream, modules, capability, multiprocessors, description })
+        Ok(Self { context, stream, own_stream, modules, capability, multiprocessors, description })
+    }
+
+    /// Whether memory is given out and back in the order of the stream. On a caller's stream it is not: of the
+    /// per-thread default stream every thread has its own, and memory may be given back by another than used it.
+    fn allocates_in_order(&self) -> bool {
+        self.own_stream && self.context.has_async_alloc()
     }
 
     /// Makes the context the calling thread's.
@@ -159,7 +180,10 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         // kernels may still run, and their module goes now; an error of theirs has no one to go to
-        let _ = self.stream.synchronize();
+        let _ = match self.own_stream {
+            true => self.stream.synchronize(),
+            false => self.context.synchronize(), // other threads' default streams too
+        };
         if self.context.bind_to_thread().is_ok() {
             // SAFETY: the context is bound, all work is done, and graphs keep what they need alive.
             unsafe { self.modules.unload() }
@@ -182,9 +206,9 @@ impl Driver for Gpu {
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.bind("an allocation")?;
-        // SAFETY: the stream is this driver's only one, on which all uses are.
+        // SAFETY: in order only where the stream is this driver's only one, on which all uses are.
         let allocated = unsafe {
-            match self.context.has_async_alloc() {
+            match self.allocates_in_order() {
                 true => result::malloc_async(self.stream.cu_stream(), bytes),
                 false => result::malloc_sync(bytes),
             }
@@ -202,7 +226,7 @@ impl Driver for Gpu {
             // SAFETY: the memory is of `alloc`, and its owner gives it up. The asynchronous form waits in the stream
             // for what uses it; the other waits for the device.
             let freed = unsafe {
-                match self.context.has_async_alloc() {
+                match self.allocates_in_order() {
                     true => result::free_async(address, self.stream.cu_stream()),
                     false => result::free_sync(address),
                 }
@@ -219,7 +243,9 @@ impl Driver for Gpu {
         self.bind("a fill")?;
         // SAFETY: the caller vouches for the memory.
         let filled = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
-        filled.map_err(|error| failed("a fill", error))
+        filled.map_err(|error| failed("a fill", error))?;
+        // on a caller's stream another thread may be the first to use it
+        if self.own_stream { Ok(()) } else { self.synchronize("a fill") }
     }
 
     fn upload(&self, host: &[u8], address: u64) -> Result<()> {
@@ -257,13 +283,13 @@ impl Driver for Gpu {
             // loading a module is not allowed while launches are captured
             self.modules.function(launch.kernel, launch.shared_bytes)?;
         }
-        let stream = self.context.new_stream().map_err(|error| failed(WHAT, error))?;
+        let stream = Scratch::new().map_err(|error| failed(WHAT, error))?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is new and this function's own. The capture ends before it goes.
         let captured = unsafe {
-            result::stream::begin_capture(stream.cu_stream(), mode).map_err(|error| failed(WHAT, error))?;
-            let launched = launches.iter().try_for_each(|launch| self.launch_on(stream.cu_stream(), launch));
-            let captured = result::stream::end_capture(stream.cu_stream());
+            result::stream::begin_capture(stream.0, mode).map_err(|error| failed(WHAT, error))?;
+            let launched = launches.iter().try_for_each(|launch| self.launch_on(stream.0, launch));
+            let captured = result::stream::end_capture(stream.0);
             launched.and(captured.map_err(|error| failed(WHAT, error)))?
         };
         // SAFETY: the graph is what was captured; what is made of it does not need it any more.
@@ -274,6 +300,24 @@ impl Driver for Gpu {
         };
         let executable = made.map_err(|error| failed(WHAT, error))?;
         Ok(Box::new(Recorded { executable, stream: self.stream.clone(), context: self.context.clone() }))
+    }
+}
+
+/// A stream that launches are captured on, and that nothing runs on. `CudaContext::new_stream` would change how a
+/// caller's context synchronises.
+struct Scratch(sys::CUstream);
+
+impl Scratch {
+    /// In the context of the calling thread.
+    fn new() -> std::result::Result<Self, DriverError> {
+        Ok(Self(result::stream::create(result::stream::StreamKind::NonBlocking)?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: it was made by `new`, and goes in the call that made it, in the same context.
+        let _ = unsafe { result::stream::destroy(self.0) };
     }
 }
 

@@ -261,6 +261,34 @@ macro_rules! view {
 view!(View, &'a [T], "A borrowed array on a device, for reading.");
 view!(ViewMut, &'a mut [T], "A borrowed array on a device, for writing.");
 
+impl<'a, T: Scalar> View<'a, T> {
+    /// Memory of the caller's, who vouches for it.
+    pub(super) fn at(device: &Device, address: u64, len: usize) -> Self {
+        View { device: device.id, address, len, marker: PhantomData }
+    }
+}
+
+impl<'a, T: Scalar> ViewMut<'a, T> {
+    /// Memory of the caller's, who vouches for it.
+    pub(super) fn at(device: &Device, address: u64, len: usize) -> Self {
+        ViewMut { device: device.id, address, len, marker: PhantomData }
+    }
+
+    /// The elements before `middle`, and those from it on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are fewer.
+    pub fn split_at(self, middle: usize) -> Result<(Self, Self)> {
+        let Self { device, address, len, marker } = self;
+        let rest = len.checked_sub(middle).ok_or_else(|| not_within(&(0..middle), len))?;
+        let second = address + (middle * size_of::<T>()) as u64;
+        Ok((
+            Self { device, address, len: middle, marker },
+            Self { device, address: second, len: rest, marker },
+        ))
+    }
+}
+
 impl<T: Scalar> Clone for View<'_, T> {
     fn clone(&self) -> Self {
         *self

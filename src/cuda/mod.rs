@@ -12,8 +12,12 @@ pub(crate) mod driver;
 mod embedding;
 #[cfg(mamba_executor)]
 mod executor;
+mod foreign;
+#[cfg(all(test, mamba_executor))]
+mod foreign_tests;
 mod gpu;
 mod in_proj;
+mod library;
 mod linear;
 mod memory;
 mod modules;
@@ -24,6 +28,8 @@ mod traffic_tests;
 mod weights;
 mod workspace;
 
+/// The version of cudarc whose streams are taken.
+pub use cudarc;
 pub use memory::{Buffer, View, ViewMut};
 pub use weights::Weights;
 pub use workspace::Workspace;
@@ -110,11 +116,14 @@ impl CudaBuilder {
     /// # Errors
     /// [`Error::Unavailable`] says what is missing: the driver, a device, a newer one of either, or the executor.
     pub fn build(self) -> Result<Cuda> {
-        let Self { target, tensor_cores, parallel_scan } = self;
-        let (name, driver): (_, Box<dyn Driver>) = match target {
-            Target::Gpu(ordinal) => ("cuda", Box::new(gpu::Gpu::new(ordinal)?)),
-            Target::Executor { checked } => ("cuda-executor", executor(checked)?),
-        };
+        match self.target {
+            Target::Gpu(ordinal) => self.over("cuda", Box::new(gpu::Gpu::new(ordinal)?)),
+            Target::Executor { checked } => self.over("cuda-executor", executor(checked)?),
+        }
+    }
+
+    fn over(self, name: &'static str, driver: Box<dyn Driver>) -> Result<Cuda> {
+        let Self { tensor_cores, parallel_scan, .. } = self;
         if tensor_cores && !driver.has_tensor_cores() {
             let reason =
                 "tensor cores were asked for; compute capability 8.0 or later has those that are used";

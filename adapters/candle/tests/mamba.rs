@@ -4,7 +4,14 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba as theirs;
 use mamba_kernels::candle as ours;
+use mamba_kernels::model::{Logits, Mamba, Scratch, State};
+use mamba_kernels::{Batch, Reference, Slot};
 use std::collections::HashMap;
+use tolerance::Roundings;
+
+#[allow(dead_code)] // only the logits are compared here
+#[path = "../../../tests/model/tolerance.rs"]
+mod tolerance;
 
 const D_MODEL: usize = 48;
 const N_LAYER: usize = 3;
@@ -53,12 +60,29 @@ fn token(sequence: usize, position: usize) -> u32 {
     ((sequence * 31 + position * 17 + position * position) % VOCAB) as u32
 }
 
-/// The largest difference and the largest value of two tensors.
-fn difference(a: &Tensor, b: &Tensor) -> Result<(f32, f32)> {
-    let largest = |t: Tensor| t.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
-    Ok((largest((a - b)?)?, largest(b.clone())?))
+/// The same weights in the oracle, which computes in f64.
+fn oracle() -> Result<Mamba<Reference>> {
+    let json = format!(
+        r#"{{"d_model": {D_MODEL}, "n_layer": {N_LAYER}, "vocab_size": {VOCAB}, "pad_vocab_size_multiple": 8,
+            "ssm_cfg": {{}}, "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true}}"#
+    );
+    let named = weights(DType::F32)?.into_iter().map(|(name, tensor)| (format!("backbone.{name}"), tensor));
+    let file = std::env::temp_dir().join(format!("mamba-kernels-candle-{}.safetensors", std::process::id()));
+    candle_core::safetensors::save(&named.collect::<HashMap<_, _>>(), &file)?;
+    let bytes = std::fs::read(&file)?;
+    std::fs::remove_file(&file)?;
+    Ok(Mamba::from_bytes(Reference, &json, &bytes)?)
 }
 
+fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+/// candle's logits and this crate's, each against the oracle's.
+///
+/// The bound is that of the models' own tests, argued there: both round at each step of the same sums, and at most 3 times
+/// in each elementary function (candle's softplus is log(1 + exp x), its silu x / (1 + exp -x)). The oracle's roundings are
+/// on the path of the difference as well.
 #[test]
 fn logits_are_candles_token_by_token() -> Result<()> {
     let (their_config, our_config) = configs();
@@ -70,24 +94,38 @@ fn logits_are_candles_token_by_token() -> Result<()> {
     // candle's own takes one sequence at a time: its B and C do not broadcast over a batch
     let their_states = (0..batch).map(|_| theirs::State::new(1, &their_config, DType::F32, &device));
     let mut their_states = their_states.collect::<Result<Vec<_>>>()?;
-    let mut worst = 0.0f32;
+    let oracle = oracle()?;
+    let mut state = State::new(&Reference, oracle.config(), batch)?;
+    let slots = Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>())?;
     for position in 0..40 {
         let tokens: Vec<u32> = (0..batch).map(|sequence| token(sequence, position)).collect();
-        let expected = tokens
+        let expected = oracle.forward(&tokens, &slots, &mut state, Logits::Last, &mut Scratch::default())?;
+        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        let theirs = tokens
             .iter()
             .zip(&mut their_states)
             .map(|(&token, state)| their_model.forward(&Tensor::new(&[token], &device)?, state));
-        let expected = Tensor::cat(&expected.collect::<Result<Vec<_>>>()?, 0)?;
-        let found = our_model.forward(&Tensor::new(tokens, &device)?, &mut our_state)?;
-        assert_eq!(found.dims(), expected.dims());
-        let (apart, largest) = difference(&found, &expected)?;
-        // each logit is a sum of 48 products after 3 blocks of sums of at most 96: roundings of 2^-24 each, of numbers
-        // of the logits' size, add up to some hundred units in the last place at the very most
-        assert!(apart <= 200.0 * f32::EPSILON * largest, "position {position}: {apart:e} of {largest}");
-        worst = worst.max(apart / largest);
+        let theirs = Tensor::cat(&theirs.collect::<Result<Vec<_>>>()?, 0)?;
+        let ours = our_model.forward(&Tensor::new(tokens, &device)?, &mut our_state)?;
+        assert_eq!(ours.dims(), theirs.dims());
+        let length = position + 1;
+        let roundings =
+            ["cpu", "reference"].map(|name| Roundings { name, config: oracle.config(), length }.logits());
+        let roundings = roundings.into_iter().sum();
+        tolerance::assert_close(
+            &format!("this crate, position {position}"),
+            roundings,
+            &flat(&ours)?,
+            &expected,
+        );
+        tolerance::assert_close(
+            &format!("candle, position {position}"),
+            roundings,
+            &flat(&theirs)?,
+            &expected,
+        );
     }
     assert_eq!((our_state.pos, their_states[0].pos), (40, 40));
-    println!("largest difference {worst:e} of the largest logit");
     Ok(())
 }
 
