@@ -22,6 +22,7 @@ mod in_proj;
 mod instances;
 mod linear;
 mod modes;
+mod past_caches;
 mod properties;
 mod refusals;
 mod rms_norm;
