@@ -54,6 +54,26 @@ fn describe(layout: &Layout) -> String {
     format!("shape {:?} with strides {:?}", layout.dims(), layout.stride())
 }
 
+/// Refuses a tensor of other dimensions than `names`, or whose last is not that of `like`: the same numbers in another order
+/// have the right number of elements.
+pub(super) fn expect_dims<const N: usize>(
+    op: &'static str,
+    name: &'static str,
+    tensor: &Tensor,
+    names: [&str; N],
+    like: &Tensor,
+) -> Result<()> {
+    let (found, last) = (tensor.dims(), like.dims().last());
+    if found.len() == N && found.last() == last {
+        return Ok(());
+    }
+    let mut expected = names.map(String::from);
+    if let (Some(name), Some(last)) = (expected.last_mut(), last) {
+        *name = last.to_string();
+    }
+    Err(Error::argument(op, name, format!("[{}]", expected.join(", ")), format!("{found:?}")).into())
+}
+
 /// All elements of a contiguous tensor.
 pub(super) fn values<S: Storage>(
     op: &'static str,

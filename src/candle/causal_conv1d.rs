@@ -1,6 +1,6 @@
 //! The causal convolution on tensors.
 
-use super::arrays::{Number, by_dtype, sequences};
+use super::arrays::{Number, by_dtype, expect_dims, sequences};
 use super::call::{Arrays, Call};
 use super::device::TensorBackend;
 use crate::backend::Backend;
@@ -42,6 +42,10 @@ fn typed<O: TensorBackend, T: Number>(backend: &O, args: CausalConv1d<'_>) -> Re
         Some(batch) => batch.clone(),
         None => sequences(args.input)?,
     };
+    expect_dims(OP, "weight", args.weight, ["d_conv", "channels"], args.input)?;
+    if let Some(state) = args.state {
+        expect_dims(OP, "state", state, ["slots", "d_conv - 1", "channels"], args.input)?;
+    }
     let call = Call {
         op: OP,
         input: ("input", args.input),

@@ -1,6 +1,6 @@
 //! The selective scan on tensors.
 
-use super::arrays::{Number, by_dtype, sequences};
+use super::arrays::{Number, by_dtype, expect_dims, sequences};
 use super::call::{Arrays, Call};
 use super::device::TensorBackend;
 use crate::backend::Backend;
@@ -55,6 +55,10 @@ fn typed<O: TensorBackend, T: Number>(backend: &O, args: SelectiveScan<'_>) -> R
         None => sequences(args.u)?,
     };
     let SelectiveScan { delta, a, b, c, d, z, delta_bias, .. } = args;
+    expect_dims(OP, "a", a, ["d_state", "channels"], args.u)?;
+    if let Some(state) = args.state {
+        expect_dims(OP, "state", state, ["slots", "d_state", "channels"], args.u)?;
+    }
     let call = Call {
         op: OP,
         input: ("u", args.u),

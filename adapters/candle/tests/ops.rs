@@ -227,6 +227,15 @@ fn what_is_refused_and_why() -> Result<()> {
         Ok(())
     })?;
     assert!(double.contains("expected f32, f16 or bf16, found f64"), "{double}");
+    // PyTorch's layouts have the right number of elements
+    let pytorch = refused(&|scan| {
+        scan.a = scan.a.t()?.contiguous()?;
+        Ok(())
+    })?;
+    assert!(pytorch.contains(&format!("argument `a`: expected [d_state, 6], found [6, {D_STATE}]")), "{pytorch}");
+    let pytorch = Tensor::zeros((1, 6, D_STATE), DType::F32, &Device::Cpu)?;
+    let pytorch = error(Scan::new(1, 4, 6)?.run(Some(&pytorch), None));
+    assert!(pytorch.contains("argument `state`: expected [slots, d_state, 6]"), "{pytorch}");
     // there are no backward kernels: a gradient that someone will ask for is refused, not lost
     for change in [
         (|scan| {
