@@ -232,7 +232,10 @@ fn what_is_refused_and_why() -> Result<()> {
         scan.a = scan.a.t()?.contiguous()?;
         Ok(())
     })?;
-    assert!(pytorch.contains(&format!("argument `a`: expected [d_state, 6], found [6, {D_STATE}]")), "{pytorch}");
+    assert!(
+        pytorch.contains(&format!("argument `a`: expected [d_state, 6], found [6, {D_STATE}]")),
+        "{pytorch}"
+    );
     let pytorch = Tensor::zeros((1, 6, D_STATE), DType::F32, &Device::Cpu)?;
     let pytorch = error(Scan::new(1, 4, 6)?.run(Some(&pytorch), None));
     assert!(pytorch.contains("argument `state`: expected [slots, d_state, 6]"), "{pytorch}");
