@@ -252,7 +252,7 @@ impl<T: Element> Conv<T> {
                 let first = self.output.add(t * self.output_stride + c);
                 let count = (first.align_offset(S::LANES * size_of::<T>())).min(channels.len());
                 if count > 0 {
-                    self.narrow::<S, TAPS, R>(t, c, count);
+                    self.vectors::<S, TAPS, R, 1, R, false>(t, c, count);
                 }
                 c += count;
             }
@@ -262,20 +262,8 @@ impl<T: Element> Conv<T> {
             }
             while c < channels.end {
                 let count = S::LANES.min(channels.end - c);
-                self.narrow::<S, TAPS, R>(t, c, count);
+                self.vectors::<S, TAPS, R, 1, R, false>(t, c, count);
                 c += count;
-            }
-        }
-    }
-
-    /// One vector of `count` channels from `c` on, of each of `R` rows.
-    #[inline(always)]
-    unsafe fn narrow<S: Simd, const TAPS: usize, const R: usize>(&self, t: usize, c: usize, count: usize) {
-        // SAFETY: as for `taps`.
-        unsafe {
-            match R {
-                1 => self.vectors::<S, TAPS, 1, 1, 1, false>(t, c, count),
-                _ => self.vectors::<S, TAPS, 2, 1, 2, false>(t, c, count),
             }
         }
     }
