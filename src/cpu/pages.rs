@@ -8,7 +8,7 @@ use super::aligned::Aligned;
 use crate::element::Scalar;
 use crate::error::Result;
 #[cfg(target_os = "linux")]
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Arrays below so many bytes stay on the heap.
 #[cfg(target_os = "linux")]
@@ -26,9 +26,9 @@ const LINE: usize = 64;
 /// Where a backend and its clones put the weights that they pack.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
-    /// The region that is being filled, and how far it is.
+    /// The region that is being filled, and how far it is. Its arrays alone keep it.
     #[cfg(target_os = "linux")]
-    current: Mutex<Option<(Arc<Region>, usize)>>,
+    current: Mutex<(Weak<Region>, usize)>,
 }
 
 /// An array of its own that was taken from [`Pages`], zero at first.
@@ -57,13 +57,19 @@ impl Pages {
         let bytes = bytes.checked_next_multiple_of(LINE)?;
         // whoever panicked while holding it left a region and a place in it, as always
         let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (region, used) = match current.take() {
-            Some((region, used)) if bytes <= region.bytes - used => (region, used),
-            _ => (Arc::new(Region::map(bytes.max(REGION))?), 0),
+        let (region, used) = &mut *current;
+        let there = region.upgrade().filter(|region| bytes <= region.bytes - *used);
+        let there = match there {
+            Some(there) => there,
+            None => {
+                let new = Arc::new(Region::map(bytes.max(REGION))?);
+                (*region, *used) = (Arc::downgrade(&new), 0);
+                new
+            }
         };
-        let start = region.start.wrapping_add(used).cast();
-        *current = Some((Arc::clone(&region), used + bytes));
-        Some(Part { start, len, _region: region })
+        let start = there.start.wrapping_add(*used).cast();
+        *used += bytes;
+        Some(Part { start, len, _region: there })
     }
 }
 
@@ -75,17 +81,27 @@ pub(crate) fn ask_for_large_pages<T>(vec: &Vec<T>) {
         if bytes < 2 * LARGE_PAGE {
             return;
         }
-        // SAFETY: no memory is involved.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(LARGE_PAGE).max(1);
-        // whole pages: what lies beside the vector is another's
-        let start = vec.as_ptr().cast::<u8>();
-        let skipped = start.addr().next_multiple_of(page) - start.addr();
-        let len = (bytes - skipped) / page * page;
-        // SAFETY: the pages belong to the vector, and the advice keeps what they hold.
-        unsafe { libc::madvise(start.wrapping_add(skipped).cast_mut().cast(), len, libc::MADV_HUGEPAGE) };
+        // SAFETY: the memory is the vector's.
+        unsafe { advise(vec.as_ptr().cast(), bytes) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = vec;
+}
+
+/// Asks for large pages for the whole pages of some memory. The advice keeps what they hold. It may be refused: then pages
+/// are small.
+///
+/// # Safety
+/// The memory is the caller's.
+#[cfg(target_os = "linux")]
+unsafe fn advise(start: *const u8, bytes: usize) {
+    // SAFETY: no memory is involved.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(LARGE_PAGE).max(1);
+    // what lies beside the memory, in its first and its last page, is another's
+    let skipped = start.addr().next_multiple_of(page) - start.addr();
+    let len = bytes.saturating_sub(skipped) / page * page;
+    // SAFETY: the caller's promise.
+    unsafe { libc::madvise(start.wrapping_add(skipped).cast_mut().cast(), len, libc::MADV_HUGEPAGE) };
 }
 
 impl<T: Scalar> Array<T> {
@@ -161,9 +177,8 @@ impl Region {
         }
         let start = mapping.cast::<u8>();
         let start = start.wrapping_add(start.align_offset(LARGE_PAGE));
-        // SAFETY: the pages are the mapping's own, and the advice keeps what they hold. It may be refused: then pages
-        // are small.
-        unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+        // SAFETY: the memory is the mapping's.
+        unsafe { advise(start, bytes) };
         Some(Region { start, bytes, mapping: (mapping, len) })
     }
 }
@@ -198,6 +213,18 @@ mod tests {
         for (array, value) in arrays.iter().zip([1.0, 2.0, 3.0, 4.0, 6.0, 7.0, 8.0]) {
             assert!(array.as_slice().iter().all(|&x| x == value));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_region_goes_with_its_last_array() {
+        let pages = Pages::default();
+        let regions = || pages.current.lock().unwrap().0.strong_count();
+        let arrays = [SMALL, SMALL].map(|len| pages.zeros::<f32>("test", len).unwrap());
+        assert_eq!(regions(), 2);
+        drop(arrays);
+        assert_eq!(regions(), 0);
+        assert!(pages.zeros::<f32>("test", SMALL).unwrap().as_slice().iter().all(|&x| x == 0.0));
     }
 
     #[test]
