@@ -7,6 +7,8 @@
 //! `target/ceilings.json` and `target/roofline.svg`.
 
 mod cases;
+#[path = "report/files.rs"]
+mod files;
 mod machine;
 #[path = "report/roofline_plot.rs"]
 mod roofline_plot;
@@ -18,7 +20,6 @@ use mamba_kernels::Cpu;
 use mamba_kernels::DType::{BF16, F16, F32};
 use mamba_kernels::cpu::{Elementary, Isa};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::Instant;
 
 /// What may bound a kernel.
@@ -313,17 +314,6 @@ fn cases() -> Vec<(Box<dyn Case>, usize)> {
     cases
 }
 
-fn write(path: &Path, text: String) {
-    std::fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-    println!("wrote {}", path.display());
-}
-
-/// Where cargo puts what it builds: this program is in `release/deps` of it.
-fn target_directory() -> std::path::PathBuf {
-    let program = std::env::current_exe().expect("the system knows this program's path");
-    program.ancestors().nth(3).expect("cargo runs it from target/release/deps").to_path_buf()
-}
-
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let quick = cases::quick();
@@ -369,13 +359,9 @@ fn main() {
             }
         }
     }
-    let target = target_directory();
-    let lines = |rows: Vec<Value>| {
-        let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
-        format!("[\n{}\n]\n", rows.join(",\n"))
-    };
-    write(&target.join("ceilings.json"), lines(measured));
-    write(&target.join("roofline.json"), lines(rows.iter().map(Row::json).collect()));
+    let target = files::target_directory();
+    files::write_list(&target.join("ceilings.json"), &measured);
+    files::write_list(&target.join("roofline.json"), &rows.iter().map(Row::json).collect::<Vec<_>>());
     let path = target.join("roofline.svg");
     roofline_plot::draw(&path, &ceilings, &rows).unwrap_or_else(|error| panic!("cannot draw: {error}"));
     println!("wrote {}", path.display());

@@ -7,6 +7,8 @@
 //! logarithms: its slope is the exponent. Writes `target/scaling.json` and `target/scaling.svg`.
 
 mod cases;
+#[path = "report/files.rs"]
+mod files;
 #[path = "report/scaling_plot.rs"]
 mod scaling_plot;
 
@@ -187,12 +189,6 @@ fn powers(first: usize, last: usize) -> Vec<usize> {
     (0..).map(|i| first << i).take_while(|&size| size <= last).collect()
 }
 
-/// Where cargo puts what it builds: this program is in `release/deps` of it.
-fn target_directory() -> std::path::PathBuf {
-    let program = std::env::current_exe().expect("the system knows this program's path");
-    program.ancestors().nth(3).expect("cargo runs it from target/release/deps").to_path_buf()
-}
-
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let quick = cases::quick();
@@ -227,11 +223,9 @@ fn main() {
     if bench.done.is_empty() {
         return;
     }
-    let lines: Vec<String> = bench.done.iter().map(|sweep| sweep.json(&bench.cpu).to_string()).collect();
-    let path = target_directory().join("scaling.json");
-    std::fs::write(&path, format!("[\n{}\n]\n", lines.join(",\n")))
-        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-    println!("wrote {}", path.display());
+    let found: Vec<Value> = bench.done.iter().map(|sweep| sweep.json(&bench.cpu)).collect();
+    let path = files::target_directory().join("scaling.json");
+    files::write_list(&path, &found);
     let path = path.with_extension("svg");
     scaling_plot::draw(&path, &bench.done).unwrap_or_else(|error| panic!("cannot draw: {error}"));
     println!("wrote {}", path.display());
