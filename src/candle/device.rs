@@ -1,11 +1,11 @@
 //! [`TensorBackend`]: what runs the ops on candle's tensors, and the storage of tensors as its arrays.
 
-use super::arrays::Number;
+use super::arrays::{Number, by_dtype, rows};
 use crate::backend::Backend;
 use crate::cpu::{Cpu, Workspace};
 use crate::error::Error;
 use crate::host::zeros;
-use candle_core::{CpuStorage, CudaStorage, Device, MetalStorage, Result, Storage, WithDType};
+use candle_core::{CpuStorage, CudaStorage, Device, MetalStorage, Result, Storage, Tensor, WithDType};
 use std::cell::RefCell;
 
 /// What runs the ops on candle's tensors: a [`Cpu`](crate::Cpu) for tensors in the host's memory, and with the feature
@@ -143,6 +143,15 @@ pub(super) fn on_host<'a, T: Number>(
         return Err(elsewhere(op, name, "the CPU", storage.device()));
     };
     storage.as_slice::<T>().map_err(|_| another_type::<T>(op, name))
+}
+
+/// Packs a matrix in the host's memory.
+pub(super) fn packed<B: Backend>(op: &'static str, backend: &B, weight: &Tensor) -> Result<B::Weights> {
+    by_dtype!(op, "weight", weight, T => {
+        let (storage, layout) = weight.storage_and_layout();
+        let data = on_host::<T>(op, "weight", Held::from(&*storage))?;
+        Ok(backend.pack(rows(op, "weight", data, layout)?)?)
+    })
 }
 
 impl OnStorage for Cpu {

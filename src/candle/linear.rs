@@ -1,8 +1,8 @@
 //! The matrix products on tensors.
 
-use super::arrays::{Number, by_dtype, rows, values};
+use super::arrays::{Number, by_dtype, values};
 use super::call::{Arrays, Call};
-use super::device::{Held, OnStorage, TensorBackend, on_host};
+use super::device::{Held, OnStorage, TensorBackend, on_host, packed};
 use crate::backend::{Backend, WeightMatrix};
 use crate::cpu::Cpu;
 use crate::ops::{Epilogue, InProj, Linear};
@@ -46,11 +46,7 @@ impl<O: TensorBackend> PackedLinear<O> {
     pub fn new(backend: &O, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         const OP: &str = "PackedLinear";
         let weight = &weight.detach().to_device(&Device::Cpu)?;
-        let weight = by_dtype!(OP, "weight", weight, T => {
-            let (storage, layout) = weight.storage_and_layout();
-            let data = on_host::<T>(OP, "weight", Held::from(&*storage));
-            data.and_then(|data| Ok(backend.backend().pack(rows(OP, "weight", data, layout)?)?))
-        })?;
+        let weight = packed(OP, backend.backend(), weight)?;
         let bias = bias.map(|bias| bias.detach().to_device(&Device::Cpu)).transpose()?;
         let bias = bias.map(|bias| {
             let (storage, layout) = bias.storage_and_layout();

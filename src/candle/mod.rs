@@ -11,8 +11,8 @@
 //! which works on candle's own stream and has not run on a GPU yet. Tensors elsewhere are refused with
 //! [`Error::Unavailable`](crate::Error::Unavailable).
 //!
-//! Not here yet: Metal, and backward kernels. A tensor that records operations for one is refused with candle's `BackwardNotSupported`; pass
-//! `tensor.detach()`.
+//! Not here yet: Metal, and backward kernels. A tensor that records operations for one is refused with candle's
+//! `BackwardNotSupported`; pass `tensor.detach()`.
 #![deny(unsafe_code)]
 
 mod arrays;

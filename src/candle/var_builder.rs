@@ -1,7 +1,6 @@
 //! A `VarBuilder` as the place where a model's weights come from.
 
-use super::arrays::{self, by_dtype};
-use super::device::{Held, on_host};
+use super::device::packed;
 use crate::backend::Backend;
 use crate::model::ModelError;
 use crate::model::source::Source;
@@ -39,15 +38,9 @@ impl Source for Variables<'_> {
         rows: usize,
         cols: usize,
     ) -> Result<B::Weights, ModelError> {
-        const OP: &str = "pack";
         let name = self.find(names);
         let tensor = self.tensor(&name, &[rows, cols], self.0.dtype())?;
-        let packed = by_dtype!(OP, "weight", tensor, T => {
-            let (storage, layout) = tensor.storage_and_layout();
-            let data = on_host::<T>(OP, "weight", Held::from(&*storage));
-            data.and_then(|data| Ok(backend.pack(arrays::rows(OP, "weight", data, layout)?)?))
-        });
-        packed.map_err(|error| failed(&name, error))
+        packed("pack", backend, &tensor).map_err(|error| failed(&name, error))
     }
 
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
