@@ -15,8 +15,8 @@ const LINE: usize = 64;
 /// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
 const PREFETCH: usize = 16;
 
-/// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them.
-const PREFETCH_STREAM: usize = 64;
+/// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them, in bytes.
+const PREFETCH_STREAM: usize = 6 << 10;
 
 /// Steps of `k` that are written out.
 const UNROLL: usize = 4;
@@ -154,7 +154,7 @@ unsafe fn sized<S: Simd, W: Lanes, M: Multiply<S>, const MR: usize, const NV: us
                 S::prefetch(out.wrapping_add(i * stride + j * S::LANES));
             }
         }
-        let ahead = if MR <= 2 { PREFETCH_STREAM } else { PREFETCH };
+        let ahead = if MR <= 2 { PREFETCH_STREAM / (NV * S::LANES * size_of::<W>()) } else { PREFETCH };
         // written out, so that the loop's own instructions do not count
         macro_rules! step {
             () => {
