@@ -34,5 +34,5 @@ for section in "${@:-products ops model-f32 model-bf16}"; do
       --out "$out/peers-$name.json" --seconds "${PEERS_SECONDS:-40}"
   done
 done
-"$python" machine.py "$out/machine.json"
+"$python" machine.py "$out/machine.json" peers
 "$python" report.py "$out"
