@@ -6,7 +6,7 @@ set -euo pipefail
 status=0
 for program in "$@"; do
   symbols=$(nm -C "$program")
-  grep -q 'mamba_kernels::cpu::isa::run_' <<<"$symbols" || { echo "$program: no kernels, or no symbols"; status=1; continue; }
+  grep -q 'mamba_kernels::cpu::machine::isa::run_' <<<"$symbols" || { echo "$program: no kernels, or no symbols"; status=1; continue; }
   # the one thing that a kernel calls is the tile of the matrix product, compiled once per instruction set
   found=$(grep -E 'core_arch::|mamba_kernels::cpu::(simd|math)::' <<<"$symbols" |
     grep -vE '_xgetbv|simd::(avx2|avx512|portable|neon)::compiled' || true)

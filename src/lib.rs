@@ -32,32 +32,25 @@
 //! | `h` | h | the SSM state |
 //! | `z` | | the gate |
 
+pub mod arrays;
 mod backend;
-mod batch;
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
-mod element;
-mod error;
-mod host;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod ops;
 pub mod reference;
-mod rows;
 
+pub use arrays::{Batch, DType, Element, Error, Result, Rows, Scalar, Slot, Storage};
 pub use backend::{Availability, Backend, WeightMatrix, best, list};
-pub use batch::{Batch, Slot};
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
-pub use element::{DType, Element, Scalar};
-pub use error::{Error, Result};
 pub use half::{bf16, f16};
 pub use reference::Reference;
-pub use rows::{Rows, Storage};
 
 /// The README's examples, as tests.
 #[cfg(all(doctest, feature = "model"))]

@@ -1,8 +1,8 @@
 //! Layouts of tensors as [`Rows`] and slices.
 
-use crate::element::Element;
-use crate::error::Error;
-use crate::rows::{Rows, Storage};
+use crate::arrays::Element;
+use crate::arrays::Error;
+use crate::arrays::{Rows, Storage};
 use candle_core::{Layout, Result, Tensor, WithDType};
 
 /// A storage type that both crates know.
@@ -35,7 +35,7 @@ macro_rules! by_dtype {
             }
             other => {
                 let found = other.as_str();
-                Err(crate::error::Error::argument($op, $name, "f32, f16 or bf16", found).into())
+                Err(crate::arrays::Error::argument($op, $name, "f32, f16 or bf16", found).into())
             }
         }
     };

@@ -2,9 +2,9 @@
 
 use super::arrays::{Number, rows, untracked, values};
 use super::device::{Held, HeldMut, OnStorage, View, ViewMut};
+use crate::arrays::Rows;
+use crate::arrays::{Error, checked_product};
 use crate::backend::Backend;
-use crate::error::{Error, checked_product};
-use crate::rows::Rows;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, InplaceOp1, Layout, MetalStorage};
 use candle_core::{Result, Shape, Storage, StorageRef, Tensor, TensorId};
 use std::cell::{Cell, RefCell};

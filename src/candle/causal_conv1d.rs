@@ -3,10 +3,10 @@
 use super::arrays::{Number, by_dtype, expect_dims, sequences};
 use super::call::{Arrays, Call};
 use super::device::TensorBackend;
+use crate::arrays::Batch;
+use crate::arrays::Rows;
 use crate::backend::Backend;
-use crate::batch::Batch;
 use crate::ops;
-use crate::rows::Rows;
 use candle_core::{Result, Tensor};
 
 const OP: &str = "causal_conv1d";

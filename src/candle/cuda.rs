@@ -2,10 +2,10 @@
 
 use super::arrays::Number;
 use super::device::{Held, HeldMut, OnStorage, another_type, elsewhere};
+use crate::arrays::Error;
 use crate::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use crate::cuda::cudarc::driver::{SyncOnDrop, ValidAsZeroBits};
 use crate::cuda::{CudaBuilder, View, ViewMut, Workspace};
-use crate::error::Error;
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, Device, Result, Storage};

@@ -1,10 +1,10 @@
 //! [`TensorBackend`]: what runs the ops on candle's tensors, and the storage of tensors as its arrays.
 
 use super::arrays::{Number, by_dtype, rows};
+use crate::arrays::Error;
+use crate::arrays::host::zeros;
 use crate::backend::Backend;
 use crate::cpu::{Cpu, Workspace};
-use crate::error::Error;
-use crate::host::zeros;
 use candle_core::{CpuStorage, CudaStorage, Device, MetalStorage, Result, Storage, Tensor, WithDType};
 use std::cell::RefCell;
 

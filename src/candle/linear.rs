@@ -3,10 +3,10 @@
 use super::arrays::{Number, by_dtype, values};
 use super::call::{Arrays, Call};
 use super::device::{Held, OnStorage, TensorBackend, on_host, packed};
+use crate::arrays::Rows;
 use crate::backend::{Backend, WeightMatrix};
 use crate::cpu::Cpu;
 use crate::ops::{Epilogue, InProj, Linear};
-use crate::rows::Rows;
 use candle_core::{Device, Module, Result, Tensor};
 use std::fmt;
 use std::sync::Arc;

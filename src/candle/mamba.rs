@@ -2,9 +2,9 @@
 
 use super::device::TensorBackend;
 use super::var_builder::Variables;
-use crate::batch::{Batch, Slot};
+use crate::arrays::Error;
+use crate::arrays::{Batch, Slot};
 use crate::cpu::Cpu;
-use crate::error::Error;
 use crate::model::{self, Logits, Scratch};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;

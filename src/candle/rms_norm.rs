@@ -3,9 +3,9 @@
 use super::arrays::{Number, by_dtype};
 use super::call::{Arrays, Call};
 use super::device::TensorBackend;
+use crate::arrays::Rows;
 use crate::backend::Backend;
 use crate::ops;
-use crate::rows::Rows;
 use candle_core::{Result, Tensor};
 
 const OP: &str = "rms_norm";

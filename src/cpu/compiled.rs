@@ -1,9 +1,9 @@
 //! The large kernels, compiled once per storage type in this crate: generic code would be compiled again in every crate
 //! that calls an op.
 
-use super::causal_conv1d::ConvPart;
-use super::isa::Supported;
+use super::causal_conv1d::forward::ConvPart;
 use super::selective_scan::ScanPart;
+use crate::cpu::machine::isa::Supported;
 use half::{bf16, f16};
 
 /// A storage type whose kernels are compiled here.

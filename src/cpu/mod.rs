@@ -2,40 +2,36 @@
 //!
 //! Thread count, vector width, batch and any split of a sequence give the same bits: `docs/arithmetic.md`.
 
-mod aligned;
 mod causal_conv1d;
 pub(crate) mod compiled;
-mod elementary;
 mod embedding;
-pub(crate) mod gemm;
-mod isa;
+mod inexact;
+pub(crate) mod linear;
+mod machine;
 mod math;
-mod modes;
-mod pages;
 mod rms_norm;
 mod selective_scan;
 pub(crate) mod simd;
-mod threads;
 
-pub use elementary::Elementary;
-pub use gemm::PackedWeights;
-pub use isa::{ISA_VARIABLE, Isa};
-pub use modes::{Products, ScanOrder};
+pub use inexact::{Products, ScanOrder};
+pub use linear::PackedWeights;
+pub use machine::isa::{ISA_VARIABLE, Isa};
+pub use math::elementwise::Elementary;
 
+use crate::arrays::Rows;
+use crate::arrays::host::host_memory;
+use crate::arrays::{DType, Element, Scalar};
+use crate::arrays::{Error, Result};
 use crate::backend::Backend;
-use crate::element::{DType, Element, Scalar};
-use crate::error::{Error, Result};
-use crate::host::host_memory;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
-use crate::rows::Rows;
-use aligned::Aligned;
 use bytemuck::cast_slice;
-use isa::Supported;
-use pages::Pages;
-pub(crate) use pages::ask_for_large_pages;
+use machine::aligned::Aligned;
+use machine::isa::Supported;
+use machine::threads::Threads;
+use machine::weight_arena::Pages;
+pub(crate) use machine::weight_arena::ask_for_large_pages;
 use selective_scan::Chunk;
 use std::sync::Arc;
-use threads::Threads;
 
 /// The CPU backend. Clones share their threads, and the memory that weights are packed into.
 #[derive(Debug, Clone)]
@@ -207,7 +203,7 @@ impl Backend for Cpu {
     }
 
     fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, workspace: &mut Workspace) -> Result<()> {
-        gemm::in_proj(self, args, workspace)
+        linear::in_proj(self, args, workspace)
     }
 
     fn linear<T: Element, U: Element>(
@@ -215,11 +211,11 @@ impl Backend for Cpu {
         args: Linear<'_, Self, T, U>,
         workspace: &mut Workspace,
     ) -> Result<()> {
-        gemm::linear(self, args, workspace)
+        linear::linear(self, args, workspace)
     }
 
     fn causal_conv1d<T: Element>(&self, args: CausalConv1d<'_, Self, T>, _: &mut Workspace) -> Result<()> {
-        causal_conv1d::causal_conv1d(self, args)
+        causal_conv1d::forward::causal_conv1d(self, args)
     }
 
     fn selective_scan<T: Element>(
@@ -235,10 +231,10 @@ impl Backend for Cpu {
         args: RmsNorm<'_, Self, T, U>,
         _: &mut Workspace,
     ) -> Result<()> {
-        rms_norm::rms_norm(self, args)
+        rms_norm::forward::rms_norm(self, args)
     }
 
     fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, _: &mut Workspace) -> Result<()> {
-        embedding::embedding(self, args)
+        embedding::forward::embedding(self, args)
     }
 }

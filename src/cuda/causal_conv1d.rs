@@ -3,8 +3,8 @@
 use super::args::{CONV_CUT, ConvArgs, MOST_X, MOST_Y, extent, size, small, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::element::{DType, Element};
-use crate::error::Result;
+use crate::arrays::Result;
+use crate::arrays::{DType, Element};
 use crate::ops::{Activation, CausalConv1d};
 
 /// Threads of a block.

@@ -1,7 +1,7 @@
 //! [`Driver`]: what the backend asks of whatever runs its kernels, a GPU or the executor on the CPU.
 #![forbid(unsafe_code)]
 
-use crate::error::Result;
+use crate::arrays::Result;
 use std::fmt::Debug;
 
 /// One launch of a kernel: its symbol, its geometry, and its one argument struct as bytes.

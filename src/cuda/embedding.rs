@@ -3,9 +3,9 @@
 use super::args::{EmbeddingArgs, MOST_X, MOST_Y, extent, size, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace, memory};
+use crate::arrays::Element;
+use crate::arrays::Result;
 use crate::backend::WeightMatrix;
-use crate::element::Element;
-use crate::error::Result;
 use crate::ops::Embedding;
 
 /// Columns of a block.
@@ -35,7 +35,7 @@ pub(super) fn embedding<U: Element>(
     }
     if !workspace.in_step() {
         // in a step the host does not wait for the device; there, a token out of the vocabulary gives a row of NaN
-        let mut host = crate::host::zeros(OP, shape.tokens)?;
+        let mut host = crate::arrays::host::zeros(OP, shape.tokens)?;
         memory::read(device, &args.tokens, &mut host)?;
         Embedding::<Cuda, U>::expect_in_vocab(&host, shape.vocab)?;
     }

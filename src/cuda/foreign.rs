@@ -2,8 +2,8 @@
 
 use super::memory::{View, ViewMut};
 use super::{Cuda, CudaBuilder, Target, gpu};
-use crate::element::Scalar;
-use crate::error::{Error, Result};
+use crate::arrays::Scalar;
+use crate::arrays::{Error, Result};
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 

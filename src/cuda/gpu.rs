@@ -6,7 +6,7 @@
 use super::driver::{Driver, Graph, Launch};
 use super::library;
 use super::modules::Modules;
-use crate::error::{Error, Result};
+use crate::arrays::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, CudaStream, sys};
 use std::ffi::{c_int, c_void};

@@ -3,9 +3,9 @@
 use super::args::{LinearArgs, size, type_number};
 use super::linear::product_of;
 use super::{Cuda, Workspace};
+use crate::arrays::Element;
+use crate::arrays::Result;
 use crate::backend::WeightMatrix;
-use crate::element::Element;
-use crate::error::Result;
 use crate::ops::InProj;
 
 pub(super) fn in_proj<T: Element>(

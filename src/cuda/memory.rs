@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::driver::Driver;
-use crate::element::Scalar;
-use crate::error::{Error, Result};
-use crate::host::expect_host;
-use crate::rows::{Rows, Storage, not_within};
+use crate::arrays::Scalar;
+use crate::arrays::host::expect_host;
+use crate::arrays::{Error, Result};
+use crate::arrays::{Rows, Storage, not_within};
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -34,11 +34,11 @@ pub use memory::{Buffer, View, ViewMut};
 pub use weights::Weights;
 pub use workspace::Workspace;
 
+use crate::arrays::Rows;
+use crate::arrays::{Element, Scalar};
+use crate::arrays::{Error, Result};
 use crate::backend::Backend;
-use crate::element::{Element, Scalar};
-use crate::error::{Error, Result};
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
-use crate::rows::Rows;
 use driver::Driver;
 use memory::Device;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::compile;
 use super::gpu::failed;
-use crate::error::{Error, Result};
+use crate::arrays::{Error, Result};
 use cudarc::driver::{result, sys};
 use std::collections::HashMap;
 use std::ffi::CString;

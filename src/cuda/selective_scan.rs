@@ -3,8 +3,8 @@
 use super::args::{CHUNK_CUT, MOST_X, MOST_Y, ScanArgs, WHOLE, extent, size, small, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::element::Element;
-use crate::error::{Error, Result, checked_product};
+use crate::arrays::Element;
+use crate::arrays::{Error, Result, checked_product};
 use crate::ops::SelectiveScan;
 
 /// The most states per channel.

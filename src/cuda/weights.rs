@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::memory::{Device, Memory};
+use crate::arrays::Rows;
+use crate::arrays::{DType, Element};
+use crate::arrays::{Error, Result, checked_product};
 use crate::backend::WeightMatrix;
-use crate::element::{DType, Element};
-use crate::error::{Error, Result, checked_product};
-use crate::rows::Rows;
 use std::sync::Arc;
 
 /// Bytes that the size of a row is a multiple of.

@@ -4,8 +4,8 @@
 use super::args::{PADDING, Span, size};
 use super::driver::{Graph, Launch};
 use super::memory::{Device, Memory, OpenStep};
-use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::arrays::Batch;
+use crate::arrays::{Error, Result};
 use std::sync::Arc;
 
 /// Tables and graphs that a workspace keeps. Each serving loop has few shapes of batches at a time.

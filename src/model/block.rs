@@ -5,10 +5,10 @@ use super::scratch::Activations;
 use super::source::Source;
 use super::state::LayerState;
 use super::{Config, ModelError};
+use crate::arrays::Batch;
+use crate::arrays::Rows;
 use crate::backend::Backend;
-use crate::batch::Batch;
 use crate::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, RmsNorm, SelectiveScan, layout};
-use crate::rows::Rows;
 use std::ops::Range;
 
 /// The weights of one Mamba block.

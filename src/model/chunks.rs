@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::ModelError;
-use crate::batch::Batch;
+use crate::arrays::Batch;
 use std::ops::Range;
 
 /// The sequences that have a last token whose logits mean something: their index and rows.

@@ -4,11 +4,11 @@
 use super::chunks::{cut, equal_steps, live};
 use super::scratch::Fitted;
 use super::{Mamba, ModelError, Scratch, State};
+use crate::arrays::Batch;
+use crate::arrays::checked_product;
+use crate::arrays::{Rows, Storage};
 use crate::backend::Backend;
-use crate::batch::Batch;
-use crate::error::checked_product;
 use crate::ops::{Embedding, Epilogue, Linear, RmsNorm};
-use crate::rows::{Rows, Storage};
 use std::ops::Range;
 
 const CALL: &str = "forward";
@@ -101,7 +101,7 @@ impl<B: Backend> Mamba<B> {
             Logits::Last => batch.len(),
             Logits::All => batch.tokens(),
         };
-        let mut out = crate::host::zeros(CALL, checked_product(CALL, "logits", &[rows, vocab])?)?;
+        let mut out = crate::arrays::host::zeros(CALL, checked_product(CALL, "logits", &[rows, vocab])?)?;
         if tokens.is_empty() {
             return Ok(out);
         }
@@ -175,7 +175,7 @@ impl<B: Backend> Mamba<B> {
         if done * vocab == out.len() {
             self.read_logits(fitted, &mut out)?;
         } else if done > 0 {
-            let mut compact = crate::host::zeros(CALL, done * vocab)?;
+            let mut compact = crate::arrays::host::zeros(CALL, done * vocab)?;
             self.read_logits(fitted, &mut compact)?;
             for (row, (sequence, _)) in compact.chunks_exact(vocab).zip(live(batch)) {
                 out[sequence * vocab..][..vocab].copy_from_slice(row);
@@ -243,7 +243,7 @@ impl<B: Backend> Mamba<B> {
         array: &B::Buffer<f32>,
     ) -> Result<(), ModelError> {
         if let Some(observe) = observe {
-            let mut host = crate::host::zeros(CALL, chunk.len() * self.config.d_model)?;
+            let mut host = crate::arrays::host::zeros(CALL, chunk.len() * self.config.d_model)?;
             self.backend.read(self.backend.view(array).slice(0..host.len())?, &mut host)?;
             observe(stage, chunk.start, &host);
         }

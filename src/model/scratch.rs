@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Config, ModelError};
+use crate::arrays::checked_product;
 use crate::backend::Backend;
-use crate::error::checked_product;
 
 /// Memory that a forward call needs and that the next one may use again.
 ///

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::{Config, ModelError};
+use crate::arrays::Storage;
+use crate::arrays::checked_product;
 use crate::backend::Backend;
-use crate::error::checked_product;
 use crate::ops::layout;
-use crate::rows::Storage;
 
 /// The pools of one layer.
 pub(super) struct LayerState<B: Backend> {
@@ -240,7 +240,7 @@ impl<B: Backend> State<B> {
 /// A whole buffer, on the host.
 pub(super) fn read<B: Backend>(backend: &B, buffer: &B::Buffer<f32>) -> Result<Vec<f32>, ModelError> {
     let view = backend.view(buffer);
-    let mut host = crate::host::zeros("read", view.elements())?;
+    let mut host = crate::arrays::host::zeros("read", view.elements())?;
     backend.read(view, &mut host)?;
     Ok(host)
 }

@@ -3,9 +3,9 @@
 
 use super::source::Source;
 use super::{ModelError, mapped};
+use crate::arrays::Rows;
+use crate::arrays::{Element, Scalar};
 use crate::backend::Backend;
-use crate::element::{Element, Scalar};
-use crate::rows::Rows;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
@@ -169,7 +169,7 @@ pub(super) fn elements<T: Scalar>(bytes: &[u8]) -> Result<Cow<'_, [T]>, ModelErr
     match bytemuck::try_cast_slice(bytes) {
         Ok(elements) if !big_endian => Ok(Cow::Borrowed(elements)),
         _ => {
-            let mut copy = crate::host::zeros::<T>("load", bytes.len() / size_of::<T>())?;
+            let mut copy = crate::arrays::host::zeros::<T>("load", bytes.len() / size_of::<T>())?;
             let target: &mut [u8] = bytemuck::cast_slice_mut(&mut copy);
             for (target, source) in target.iter_mut().zip(bytes) {
                 *target = *source;

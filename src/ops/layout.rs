@@ -3,7 +3,7 @@
 //! This crate keeps channels last, so that vector lanes and warps run over channels; PyTorch's modules and caches
 //! keep them first. Each function checks the length of its input.
 
-use crate::error::{Result, checked_product, expect_size};
+use crate::arrays::{Result, checked_product, expect_size};
 
 /// `[rows, cols]` to `[cols, rows]`, for each of the matrices that `values` holds one after the other.
 fn transposed(op: &'static str, values: &[f32], count: usize, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -107,7 +107,7 @@ pub fn conv_state_to_pytorch(
     const OP: &str = "conv_state_to_pytorch";
     expect_conv(OP, d_conv)?;
     let known = transposed(OP, values, slots, d_conv - 1, channels)?; // [slots, channels, d_conv - 1]
-    let mut out = crate::host::zeros(OP, checked_product(OP, "values", &[slots, channels, d_conv])?)?;
+    let mut out = crate::arrays::host::zeros(OP, checked_product(OP, "values", &[slots, channels, d_conv])?)?;
     for (row, target) in out.chunks_exact_mut(d_conv).enumerate() {
         target[1..].copy_from_slice(&known[row * (d_conv - 1)..][..d_conv - 1]);
     }

@@ -6,7 +6,6 @@
 
 mod causal_conv1d;
 mod embedding;
-mod in_proj;
 pub mod layout;
 mod linear;
 mod rms_norm;
@@ -14,19 +13,18 @@ mod selective_scan;
 
 pub use causal_conv1d::{Activation, CausalConv1d, CausalConv1dShape};
 pub use embedding::{Embedding, EmbeddingShape};
-pub use in_proj::{InProj, InProjShape};
-pub use linear::{Epilogue, Linear, LinearShape};
+pub use linear::{Epilogue, InProj, InProjShape, Linear, LinearShape};
 pub use rms_norm::{RmsNorm, RmsNormShape};
 pub use selective_scan::{SelectiveScan, SelectiveScanShape};
 
-use crate::batch::Batch;
-use crate::error::{Error, Result, checked_product};
+use crate::arrays::Batch;
+use crate::arrays::{Error, Result, checked_product};
 
 /// A state pool `[slots, rows, channels]` must hold every slot of the batch. Without rows there is nothing to hold.
 fn expect_pool(op: &'static str, batch: &Batch, rows: usize, channels: usize, elements: usize) -> Result<()> {
     let slot = checked_product(op, "state", &[rows, channels])?;
     if slot == 0 {
-        return crate::error::expect_size(op, "state", "an empty state of length", 0, elements);
+        return crate::arrays::expect_size(op, "state", "an empty state of length", 0, elements);
     }
     if !elements.is_multiple_of(slot) {
         let expected = format_args!("a multiple of {rows} x {channels} elements").to_string();

@@ -11,12 +11,12 @@ pub mod math;
 mod rms_norm;
 mod selective_scan;
 
+use crate::arrays::Rows;
+use crate::arrays::host::host_memory;
+use crate::arrays::{DType, Element, Scalar};
+use crate::arrays::{Result, checked_product};
 use crate::backend::{Backend, WeightMatrix};
-use crate::element::{DType, Element, Scalar};
-use crate::error::{Result, checked_product};
-use crate::host::host_memory;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
-use crate::rows::Rows;
 
 /// The oracle, as a backend.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,7 +62,8 @@ impl Backend for Reference {
 
     fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Weights> {
         let (rows, cols) = (weight.rows(), weight.cols());
-        let mut values = crate::host::zeros("pack", checked_product("pack", "weight", &[rows, cols])?)?;
+        let mut values =
+            crate::arrays::host::zeros("pack", checked_product("pack", "weight", &[rows, cols])?)?;
         for i in 0..rows {
             for (value, &stored) in values[i * cols..].iter_mut().zip(weight.row(i)) {
                 *value = stored.to_f32();
@@ -72,26 +73,26 @@ impl Backend for Reference {
     }
 
     fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, _: &mut ()) -> Result<()> {
-        linear::in_proj(args)
+        linear::forward::in_proj(args)
     }
 
     fn linear<T: Element, U: Element>(&self, args: Linear<'_, Self, T, U>, _: &mut ()) -> Result<()> {
-        linear::linear(args)
+        linear::forward::linear(args)
     }
 
     fn causal_conv1d<T: Element>(&self, args: CausalConv1d<'_, Self, T>, _: &mut ()) -> Result<()> {
-        causal_conv1d::causal_conv1d(args)
+        causal_conv1d::forward::causal_conv1d(args)
     }
 
     fn selective_scan<T: Element>(&self, args: SelectiveScan<'_, Self, T>, _: &mut ()) -> Result<()> {
-        selective_scan::selective_scan(args)
+        selective_scan::forward::selective_scan(args)
     }
 
     fn rms_norm<T: Element, U: Element>(&self, args: RmsNorm<'_, Self, T, U>, _: &mut ()) -> Result<()> {
-        rms_norm::rms_norm(args)
+        rms_norm::forward::rms_norm(args)
     }
 
     fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, _: &mut ()) -> Result<()> {
-        embedding::embedding(args)
+        embedding::forward::embedding(args)
     }
 }

@@ -11,13 +11,13 @@
 //! so that pass 1 scans it with its outputs. Passes 1 and 3 are parallel over chunks, all three over channels.
 
 use super::{OP, STEPS_PER_PART, Scan, ScanPart, Scratch, Task};
-use crate::batch::Batch;
-use crate::cpu::isa::Kernel;
+use crate::arrays::Batch;
+use crate::arrays::Element;
+use crate::arrays::{Result, checked_product};
+use crate::cpu::machine::isa::Kernel;
+use crate::cpu::machine::threads::{Shared, part};
 use crate::cpu::simd::{Simd, load, store};
-use crate::cpu::threads::{Shared, part};
 use crate::cpu::{Cpu, Workspace};
-use crate::element::Element;
-use crate::error::{Result, checked_product};
 use std::ops::Range;
 
 /// Some tokens of one sequence.

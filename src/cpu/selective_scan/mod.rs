@@ -15,22 +15,22 @@
 //!    states is ever stored.
 
 mod chunked;
-mod tile;
-
-use super::isa::Kernel;
-use super::modes::ScanOrder;
-use super::simd::Simd;
-use super::threads::{Shared, part};
-use super::{Cpu, Workspace};
-use crate::batch::Batch;
-use crate::element::{DType, Element};
-use crate::error::{Result, checked_product};
-use crate::ops::SelectiveScan;
-use crate::rows::Rows;
-use std::ops::Range;
-use tile::Tile;
+mod passes;
 
 pub use chunked::Chunk;
+
+use crate::arrays::Batch;
+use crate::arrays::Rows;
+use crate::arrays::{DType, Element};
+use crate::arrays::{Result, checked_product};
+use crate::cpu::inexact::ScanOrder;
+use crate::cpu::machine::isa::Kernel;
+use crate::cpu::machine::threads::{Shared, part};
+use crate::cpu::simd::Simd;
+use crate::cpu::{Cpu, Workspace};
+use crate::ops::SelectiveScan;
+use passes::Tile;
+use std::ops::Range;
 
 /// Tokens per block: what a block keeps per channel vector, a few vectors a token, stays in the L1 cache.
 const BLOCK: usize = 32;
@@ -88,7 +88,7 @@ struct Scan<T> {
     output_stride: usize,
 }
 
-pub(super) fn selective_scan<T: Element>(
+pub(in crate::cpu) fn selective_scan<T: Element>(
     cpu: &Cpu,
     args: SelectiveScan<'_, Cpu, T>,
     workspace: &mut Workspace,

@@ -4,7 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
-use crate::cpu::gemm::tile::{TileCall, run};
+use crate::cpu::linear::microkernel::{TileCall, run};
 use std::arch::x86_64::*;
 
 /// AVX2, FMA and F16C.

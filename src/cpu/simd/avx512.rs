@@ -4,8 +4,8 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::Simd;
-use crate::cpu::gemm::pack::Form;
-use crate::cpu::gemm::tile::{Multiply, TileCall, run, run_pairs};
+use crate::cpu::linear::microkernel::{Multiply, TileCall, run, run_pairs};
+use crate::cpu::linear::packing::Form;
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, VL, DQ.

@@ -8,7 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod lanes;
+mod load_store;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -17,12 +17,12 @@ mod portable;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use lanes::{Lanes, load, store};
+pub use load_store::{Lanes, load, store};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use portable::Portable;
 
-use crate::cpu::gemm::tile::TileCall;
+use crate::cpu::linear::microkernel::TileCall;
 
 /// The most lanes of any implementation: the size of scratch arrays for partial vectors.
 pub const MAX_LANES: usize = 16;
@@ -110,7 +110,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// A tile of the matrix product. One function per implementation holds all sizes of it, compiled once.
     ///
     /// # Safety
-    /// As for [`gemm::tile::run`](crate::cpu::gemm::tile::run).
+    /// As for [`gemm::tile::run`](crate::cpu::linear::microkernel::run).
     unsafe fn tile(call: TileCall);
 
     /// Asks for the cache line at `address`, which need not be valid.

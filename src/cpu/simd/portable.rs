@@ -1,7 +1,7 @@
 //! The vector trait without intrinsics: arrays of eight numbers, on any CPU.
 
 use super::Simd;
-use crate::cpu::gemm::tile::{TileCall, run};
+use crate::cpu::linear::microkernel::{TileCall, run};
 use half::{bf16, f16};
 
 /// Eight numbers in an array. Slow where the compiler may not use a fused multiply-add instruction, and exact.

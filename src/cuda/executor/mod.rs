@@ -11,7 +11,7 @@ mod tests;
 pub(crate) use host::Totals;
 
 use super::driver::{Driver, Graph, Launch};
-use crate::error::{Error, Result};
+use crate::arrays::{Error, Result};
 use host::*;
 use std::ffi::{CStr, c_int, c_void};
 use std::fmt;

@@ -14,8 +14,8 @@ mod shuffles;
 mod unwritten;
 
 use super::{Check, Executor, LaunchCounters};
+use crate::arrays::{Error, Result};
 use crate::cuda::driver::{Driver, Launch};
-use crate::error::{Error, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// `TestArgs` of the test kernels.

@@ -1,0 +1,221 @@
+//! [`Backend`]: one method per op, over memory that the backend defines; and what this machine has.
+#![forbid(unsafe_code)]
+
+use crate::arrays::Batch;
+use crate::arrays::{DType, Element, Scalar};
+use crate::arrays::{Error, Result};
+use crate::arrays::{Rows, Storage};
+use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
+
+/// A weight matrix in the form that a backend packed it into.
+pub trait WeightMatrix: Send + Sync {
+    /// Output features: the rows of `[rows, cols]`, PyTorch's `Linear.weight`.
+    fn rows(&self) -> usize;
+    /// Input features.
+    fn cols(&self) -> usize;
+    /// The type that the weights are stored in.
+    fn dtype(&self) -> DType;
+}
+
+/// A way to execute the ops: the reference, the CPU, or a GPU.
+///
+/// Views are borrowed and no op makes arrays of its own: on the CPU a view is a slice of the caller's own memory.
+/// Weights are packed once into the backend's own form. Each op takes its argument struct from [`ops`](crate::ops),
+/// which states shapes and formula, and a workspace for scratch memory, which grows to what a call needs and may be
+/// reused by any later call. An op checks its arguments first and returns an error that names op, argument, expected
+/// and found; then nothing has been written.
+///
+/// A backend is `Send + Sync`: several models may use it at once, each with a workspace of its own.
+///
+/// ```
+/// use mamba_kernels::ops::RmsNorm;
+/// use mamba_kernels::{Backend, Cpu, Rows};
+///
+/// # fn main() -> mamba_kernels::Result<()> {
+/// let cpu = Cpu::new();
+/// let x = [3.0f32, 4.0];
+/// let mut y = [0.0f32; 2];
+/// let args = RmsNorm::<Cpu, f32, f32> {
+///     input: Rows::new(&x[..], 1, 2)?,
+///     residual: None,
+///     weight: None,
+///     eps: 0.0,
+///     output: Rows::new(&mut y[..], 1, 2)?,
+/// };
+/// cpu.rms_norm(args, &mut Default::default())?;
+/// assert!((y[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-6);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// Borrowed memory that is read.
+    type View<'a, T: Scalar>: Copy + Storage;
+    /// Borrowed memory that is written.
+    type ViewMut<'a, T: Scalar>: Storage;
+    /// Memory that the backend owns.
+    type Buffer<T: Scalar>: Send + Sync;
+    /// A packed weight matrix.
+    type Weights: WeightMatrix;
+    /// Scratch memory of the ops.
+    type Workspace: Default + Send;
+
+    /// The name, as `--backend` and [`list`] write it.
+    fn name(&self) -> &'static str;
+
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn zeros<T: Scalar>(&self, len: usize) -> Result<Self::Buffer<T>>;
+
+    /// A buffer with a copy of `host`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn upload<T: Scalar>(&self, host: &[T]) -> Result<Self::Buffer<T>>;
+
+    /// Copies `host` over what `target` borrows.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where the lengths differ.
+    fn write<T: Scalar>(&self, host: &[T], target: Self::ViewMut<'_, T>) -> Result<()>;
+
+    /// Copies what `source` borrows to `host`, once all work on it is done.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where the lengths differ.
+    fn read<T: Scalar>(&self, source: Self::View<'_, T>, host: &mut [T]) -> Result<()>;
+
+    /// Borrows a buffer for reading.
+    fn view<'a, T: Scalar>(&self, buffer: &'a Self::Buffer<T>) -> Self::View<'a, T>;
+
+    /// Borrows a buffer for writing.
+    fn view_mut<'a, T: Scalar>(&self, buffer: &'a mut Self::Buffer<T>) -> Self::ViewMut<'a, T>;
+
+    /// Packs the weight matrix `[out_features, in_features]`, PyTorch's layout, keeping its storage type.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Self::Weights>;
+
+    /// Runs `ops`, calls of this backend's ops with the workspace that it is given: work that is asked for again and
+    /// again over the same memory, as a decode step is. A backend may keep it and run it as one from then on.
+    ///
+    /// The host neither reads nor writes the memory of the ops meanwhile, and vouches for token ids: an op cannot
+    /// refuse them. After an error none of the ops may have run, or some.
+    ///
+    /// # Errors
+    /// Those of `ops`.
+    fn step<E: From<Error>>(
+        &self,
+        workspace: &mut Self::Workspace,
+        ops: impl FnOnce(&mut Self::Workspace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        ops(workspace)
+    }
+
+    /// The two branches of a Mamba block from one matrix product: see [`InProj`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`InProj::validate`] says.
+    fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, workspace: &mut Self::Workspace) -> Result<()>;
+
+    /// A matrix product with an epilogue: see [`Linear`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`Linear::validate`] says.
+    fn linear<T: Element, U: Element>(
+        &self,
+        args: Linear<'_, Self, T, U>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
+
+    /// The depthwise causal convolution: see [`CausalConv1d`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`CausalConv1d::validate`] says.
+    fn causal_conv1d<T: Element>(
+        &self,
+        args: CausalConv1d<'_, Self, T>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
+
+    /// The selective scan: see [`SelectiveScan`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`SelectiveScan::validate`] says.
+    fn selective_scan<T: Element>(
+        &self,
+        args: SelectiveScan<'_, Self, T>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
+
+    /// RMSNorm with a fused residual add: see [`RmsNorm`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`RmsNorm::validate`] says.
+    fn rms_norm<T: Element, U: Element>(
+        &self,
+        args: RmsNorm<'_, Self, T, U>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
+
+    /// Rows of a weight matrix by token id: see [`Embedding`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) as [`Embedding::validate`] says, and where a token is not below
+    /// the number of rows.
+    fn embedding<U: Element>(
+        &self,
+        args: Embedding<'_, Self, U>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
+}
+
+/// One row of [`list`]: a backend and whether this machine has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Availability {
+    /// The name, as [`Backend::name`] gives it.
+    pub name: &'static str,
+    /// `Ok` with what it runs on, or `Err` with why it is absent.
+    pub status: std::result::Result<String, String>,
+}
+
+/// What a GPU would run on, or why there is none.
+fn cuda() -> std::result::Result<String, String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::probe().map_err(|error| match error {
+        Error::Unavailable { reason, .. } => reason,
+        error => error.to_string(),
+    });
+    #[cfg(not(feature = "cuda"))]
+    Err("this build has no CUDA backend: the feature `cuda` is off".into())
+}
+
+/// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
+pub fn list() -> Vec<Availability> {
+    let cpu = crate::Cpu::builder().build();
+    vec![
+        Availability { name: "cuda", status: cuda() },
+        Availability {
+            name: "cpu",
+            status: cpu.map(|cpu| cpu.description()).map_err(|error| error.to_string()),
+        },
+        Availability { name: "reference", status: Ok("plain loops in f64, one thread".into()) },
+    ]
+}
+
+/// The name of the fastest backend that this machine has: `cpu` where there is no GPU. Where the environment asks the
+/// CPU for what it has not, its constructor says so.
+pub fn best() -> &'static str {
+    list()
+        .iter()
+        .find(|backend| backend.status.is_ok() || backend.name == "cpu")
+        .map_or("cpu", |found| found.name)
+}
+
+/// Checks that a batch covers the rows of an op's arrays.
+pub(crate) fn expect_tokens(op: &'static str, batch: &Batch, rows: usize) -> Result<()> {
+    crate::arrays::expect_size(op, "batch", "the rows of the input", rows, batch.tokens())
+}

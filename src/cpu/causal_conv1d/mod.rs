@@ -1,0 +1,3 @@
+//! `causal_conv1d` on the CPU, a file per pass.
+
+pub(super) mod forward;

@@ -1,0 +1,3 @@
+//! `embedding` on the CPU, a file per pass.
+
+pub(super) mod forward;

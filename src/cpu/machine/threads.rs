@@ -1,0 +1,371 @@
+//! The threads of a [`Cpu`](super::Cpu): a small team of its own, started at the first parallel call.
+//!
+//! A decode step has about a hundred short parallel regions, so that the cost of starting and ending one counts. A general
+//! pool pays for queues and for waking threads; here an idle worker spins for a few tens of microseconds before it
+//! sleeps, and a region starts with one store and ends with one counter. `benches/fork_join.rs` compares the two.
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
+use std::thread::{JoinHandle, Thread};
+
+/// Rounds of waiting before an idle worker sleeps: some tens of microseconds.
+const SPINS: usize = 4000;
+/// Set in [`Team::joined`] while a region takes workers.
+const OPEN: usize = 1 << (usize::BITS - 1);
+
+type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// A fixed number of threads. Which thread runs a task changes no result.
+#[derive(Debug)]
+pub(in crate::cpu) struct Threads {
+    count: usize,
+    workers: OnceLock<Workers>,
+}
+
+impl Threads {
+    pub(in crate::cpu) fn new(count: usize) -> Self {
+        Self { count, workers: OnceLock::new() }
+    }
+
+    pub(in crate::cpu) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `task(worker, index)` for each index below `tasks`, in any order, and returns when all are done. No two
+    /// tasks that run at the same time have the same worker, which is below [`Threads::count`].
+    ///
+    /// Where another thread is using the team, the tasks run on the calling thread alone, as worker 0 of the caller's
+    /// own scratch.
+    pub(in crate::cpu) fn for_each(&self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
+        if tasks > 1 && self.count > 1 {
+            let workers = self.workers.get_or_init(|| Workers::start(self.count - 1));
+            let region = match workers.region.try_lock() {
+                Ok(region) => Some(region),
+                // a task of an earlier region panicked: the team is as good as before
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(_region) = region {
+                return workers.team.run(tasks, &task);
+            }
+        }
+        (0..tasks).for_each(|index| task(0, index));
+    }
+}
+
+#[derive(Debug)]
+struct Workers {
+    team: Arc<Team>,
+    /// Held by the thread whose region runs.
+    region: Mutex<()>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` workers, or as many as the system gives.
+    fn start(count: usize) -> Self {
+        let team = Arc::new(Team::new(count));
+        let spawn = |worker: usize| {
+            let team = Arc::clone(&team);
+            let builder = std::thread::Builder::new().name(format!("mamba-kernels-{worker}"));
+            builder.spawn(move || team.work(worker)).ok()
+        };
+        let handles: Vec<_> = (1..=count).map_while(spawn).collect();
+        let threads = handles.iter().map(|handle| handle.thread().clone()).collect();
+        // nobody else sets it
+        let _ = team.threads.set(threads);
+        Self { team, region: Mutex::new(()), handles }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.team.stop.store(true, Ordering::SeqCst);
+        self.team.announce();
+        for handle in self.handles.drain(..) {
+            // a worker catches the panics of its tasks
+            let _ = handle.join();
+        }
+    }
+}
+
+/// What the caller of a region and the workers share.
+struct Team {
+    /// Raised at the start of a region: what an idle worker watches.
+    epoch: AtomicUsize,
+    /// [`OPEN`], and the number of workers that take part in the region.
+    joined: AtomicUsize,
+    /// The next task that nobody has taken.
+    next: AtomicUsize,
+    /// The task of the region and their number. Written while the region is closed and nobody takes part.
+    job: UnsafeCell<(*const Task<'static>, usize)>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    stop: AtomicBool,
+    /// By worker, whether it sleeps or is about to.
+    asleep: Box<[AtomicBool]>,
+    threads: OnceLock<Vec<Thread>>,
+}
+
+// SAFETY: the pointer in `job` is dereferenced only by those who have joined an open region, and `run` keeps what it
+// points to alive until they have left. The task is Sync.
+unsafe impl Send for Team {}
+// SAFETY: as above; `job` is written only while the region is closed and empty, by the holder of the region's lock.
+unsafe impl Sync for Team {}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").field("workers", &self.asleep.len()).finish_non_exhaustive()
+    }
+}
+
+/// Closes the region, and waits until nobody takes part any more: also where the caller's own task panics.
+struct Region<'a>(&'a Team);
+
+impl Drop for Region<'_> {
+    fn drop(&mut self) {
+        self.0.joined.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut spins = 0;
+        while self.0.joined.load(Ordering::Acquire) != 0 {
+            spins += 1;
+            // the system may have stopped a worker to run something else on its CPU
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+}
+
+fn nothing(_: usize, _: usize) {}
+
+impl Team {
+    fn new(workers: usize) -> Self {
+        let idle: &Task<'static> = &nothing;
+        Self {
+            epoch: AtomicUsize::new(0),
+            joined: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            job: UnsafeCell::new((idle, 0)),
+            panic: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            threads: OnceLock::new(),
+        }
+    }
+
+    /// Runs a region. The caller holds the lock of regions.
+    fn run(&self, tasks: usize, task: &Task<'_>) {
+        // SAFETY: only the lifetime changes. `Region` ends this call only when no worker can use the task any more.
+        let task: *const Task<'static> = unsafe { std::mem::transmute::<*const Task<'_>, _>(task) };
+        // SAFETY: the region before is closed and empty, and this thread holds the lock: nobody reads it now.
+        unsafe { *self.job.get() = (task, tasks) };
+        self.next.store(0, Ordering::Relaxed);
+        self.take_panic(); // of a region whose caller panicked as well
+        self.joined.store(OPEN, Ordering::Release);
+        let region = Region(self);
+        self.announce();
+        // SAFETY: the task is alive, and this thread takes part in the open region.
+        unsafe { self.take_tasks(0) };
+        drop(region);
+        if let Some(panic) = self.take_panic() {
+            resume_unwind(panic);
+        }
+    }
+
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().map_or(None, |mut panic| panic.take())
+    }
+
+    /// Lets the workers see that there is something new, and wakes those that sleep.
+    fn announce(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        for (asleep, thread) in self.asleep.iter().zip(self.threads.get().into_iter().flatten()) {
+            if asleep.swap(false, Ordering::SeqCst) {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// Runs tasks until none is left.
+    ///
+    /// # Safety
+    /// The calling thread takes part in an open region: it has joined it, or it is the region's caller.
+    unsafe fn take_tasks(&self, worker: usize) {
+        // SAFETY: while somebody takes part, the job is not written and its task is alive.
+        let (task, tasks) = unsafe { ((*self.job.get()).0.as_ref(), (*self.job.get()).1) };
+        let Some(task) = task else { return };
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= tasks {
+                return;
+            }
+            task(worker, index);
+        }
+    }
+
+    /// The life of a worker.
+    fn work(&self, worker: usize) {
+        let mut seen = 0;
+        loop {
+            seen = self.wait(worker, seen);
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            if !self.join() {
+                continue; // all tasks were done before this worker woke up
+            }
+            // SAFETY: this worker has joined the open region.
+            let result = catch_unwind(AssertUnwindSafe(|| unsafe { self.take_tasks(worker) }));
+            if let (Err(panic), Ok(mut first)) = (result, self.panic.lock()) {
+                first.get_or_insert(panic);
+            }
+            self.joined.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Takes part in the region, if one is open.
+    fn join(&self) -> bool {
+        let join = |joined| (joined & OPEN != 0).then_some(joined + 1);
+        self.joined.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).is_ok()
+    }
+
+    /// Waits for an epoch other than `seen`, and gives it.
+    fn wait(&self, worker: usize, seen: usize) -> usize {
+        for _ in 0..SPINS {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            if epoch != seen {
+                return epoch;
+            }
+            std::hint::spin_loop();
+        }
+        let asleep = &self.asleep[worker - 1];
+        loop {
+            // either this load sees the new epoch, or `announce` sees the flag and unparks
+            asleep.store(true, Ordering::SeqCst);
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            if epoch != seen {
+                asleep.store(false, Ordering::SeqCst);
+                return epoch;
+            }
+            std::thread::park();
+        }
+    }
+}
+
+/// A value with pointers that tasks may share: each writes a part of its own.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Shared<P>(P);
+
+// SAFETY: it is only a number to Send and Sync; whoever dereferences it argues that no two tasks touch the same part.
+unsafe impl<P> Send for Shared<P> {}
+// SAFETY: as above.
+unsafe impl<P> Sync for Shared<P> {}
+
+impl<P: Copy> Shared<P> {
+    pub(in crate::cpu) fn new(pointer: P) -> Self {
+        Self(pointer)
+    }
+
+    pub(in crate::cpu) fn get(&self) -> P {
+        self.0
+    }
+}
+
+/// The part `index` of `0..len` cut into `parts` ranges whose borders are multiples of `unit`.
+pub(in crate::cpu) fn part(len: usize, unit: usize, parts: usize, index: usize) -> Range<usize> {
+    let units = len.div_ceil(unit);
+    let border = |i: usize| (units * i / parts * unit).min(len);
+    border(index)..border(index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once() {
+        let threads = Threads::new(3);
+        for tasks in [0, 1, 2, 3, 50] {
+            for _ in 0..200 {
+                let runs: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                threads.for_each(tasks, |worker, index| {
+                    assert!(worker < 3);
+                    runs[index].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn workers_that_sleep_wake_up() {
+        let threads = Threads::new(2);
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            // each waits for the other: the region ends only if both take part
+            let barrier = std::sync::Barrier::new(2);
+            threads.for_each(2, |_, _| _ = barrier.wait());
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_team_lives_on() {
+        let threads = Threads::new(2);
+        for panicking in 0..4 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                threads.for_each(4, |_, index| assert!(index != panicking, "task {index}"));
+            }));
+            assert!(caught.is_err());
+            let barrier = std::sync::Barrier::new(2);
+            threads.for_each(2, |_, _| _ = barrier.wait());
+        }
+    }
+
+    #[test]
+    fn two_panics_are_over_with_their_region() {
+        let threads = Threads::new(2);
+        let barrier = std::sync::Barrier::new(2);
+        let both = AssertUnwindSafe(|| {
+            threads.for_each(2, |_, index| {
+                barrier.wait();
+                panic!("task {index}");
+            });
+        });
+        assert!(catch_unwind(both).is_err());
+        threads.for_each(2, |_, _| _ = barrier.wait());
+    }
+
+    #[test]
+    fn callers_at_the_same_time_and_regions_in_regions() {
+        let threads = Threads::new(2);
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        threads.for_each(3, |_, _| {
+                            threads.for_each(2, |_, _| _ = count.fetch_add(1, Ordering::Relaxed))
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * 100 * 6);
+    }
+
+    #[test]
+    fn parts_cover_the_whole() {
+        for len in [0, 1, 7, 16, 33] {
+            for parts in 1..5 {
+                let ranges: Vec<_> = (0..parts).map(|index| part(len, 4, parts, index)).collect();
+                assert_eq!((ranges[0].start, ranges[parts - 1].end), (0, len));
+                assert!(
+                    ranges.windows(2).all(
+                        |pair| pair[0].end == pair[1].start && pair[0].end % 4 == 0 || pair[0].end == len
+                    )
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The contract of `selective_scan`.
+
+use super::super::expect_pool;
+use crate::arrays::Batch;
+use crate::arrays::Element;
+use crate::arrays::{Error, Result, checked_product, expect_size};
+use crate::arrays::{Rows, Storage};
+use crate::backend::{Backend, expect_tokens};
+
+/// The selective scan (S6) with everything around it that can be fused.
+///
+/// Per sequence, token `t`, channel `c` of group `g = c / (channels / n_groups)` and state `n`:
+///
+/// ```text
+/// delta  = softplus(delta[t, c] + delta_bias[c])               (each part optional)
+/// h[n]   = exp(delta · a[n, c]) · h[n] + delta · u[t, c] · b[t, g, n]
+/// y      = Σ_n c[t, g, n] · h[n] + d[c] · u[t, c]              (d optional)
+/// output = y · silu(z[t, c])                                   (z optional)
+/// ```
+///
+/// These are equations 2a and 2b of the Mamba paper, with `a` discretised by zero-order hold (its equation 4) and `b`
+/// by Euler's rule, as in the official code: `selective_scan_fn` and `selective_state_update` in one. `exp` is computed
+/// as `exp2(delta · (a · log2 e))`.
+///
+/// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`; four partial sums over the
+/// states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
+/// `fma(u, d, y)`; then the gate.
+pub struct SelectiveScan<'a, B: Backend, T: Element> {
+    /// `[tokens, channels]`
+    pub u: Rows<B::View<'a, T>>,
+    /// `[tokens, channels]`
+    pub delta: Rows<B::View<'a, T>>,
+    /// `[d_state, channels]`, `-exp(A_log)` transposed: the transpose of PyTorch's `[channels, d_state]`
+    pub a: B::View<'a, f32>,
+    /// `[tokens, n_groups * d_state]`
+    pub b: Rows<B::View<'a, T>>,
+    /// `[tokens, n_groups * d_state]`
+    pub c: Rows<B::View<'a, T>>,
+    /// Channels `g * channels / n_groups ..` share row parts `g` of `b` and `c`. 1 in Mamba.
+    pub n_groups: usize,
+    /// `[channels]`
+    pub d: Option<B::View<'a, f32>>,
+    /// `[tokens, channels]`
+    pub z: Option<Rows<B::View<'a, T>>>,
+    /// `[channels]`
+    pub delta_bias: Option<B::View<'a, f32>>,
+    /// Whether softplus is applied to `delta`, after the bias.
+    pub delta_softplus: bool,
+    /// Where each sequence lies in the rows and in the state pool.
+    pub batch: &'a Batch,
+    /// `[slots, d_state, channels]`, read and updated. A new sequence starts with zeros.
+    pub state: Option<B::ViewMut<'a, f32>>,
+    /// `[tokens, channels]`, written
+    pub output: Rows<B::ViewMut<'a, T>>,
+}
+
+/// The sizes of a valid [`SelectiveScan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SelectiveScanShape {
+    /// Rows of every array of tokens.
+    pub tokens: usize,
+    /// `d_inner` in Mamba.
+    pub channels: usize,
+    /// States per channel.
+    pub d_state: usize,
+    /// Groups that share `b` and `c`.
+    pub n_groups: usize,
+}
+
+impl<B: Backend, T: Element> SelectiveScan<'_, B, T> {
+    /// Checks the arguments against each other.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a shape differs from the contract's, the groups do not divide the channels, or the
+    /// state pool lacks a slot of the batch.
+    pub fn validate(&self) -> Result<SelectiveScanShape> {
+        const OP: &str = "selective_scan";
+        let (tokens, channels, n_groups) = (self.u.rows(), self.u.cols(), self.n_groups);
+        if channels == 0 {
+            return Err(Error::argument(OP, "u", "at least one channel", 0));
+        }
+        if n_groups == 0 || !channels.is_multiple_of(n_groups) {
+            let expected = format_args!("a divisor of the {channels} channels").to_string();
+            return Err(Error::argument(OP, "n_groups", expected, n_groups));
+        }
+        let states = self.a.elements();
+        if states == 0 || !states.is_multiple_of(channels) {
+            let expected = format_args!("d_state x {channels} elements, d_state at least 1").to_string();
+            return Err(Error::argument(OP, "a", expected, states));
+        }
+        let d_state = states / channels;
+        let grouped = checked_product(OP, "b", &[n_groups, d_state])?;
+        let (wide, narrow) = (("channels", channels), ("n_groups * d_state columns", grouped));
+        let activations = [("delta", &self.delta, wide), ("b", &self.b, narrow), ("c", &self.c, narrow)];
+        for (name, rows, (what, cols)) in activations.into_iter().chain(self.z.iter().map(|z| ("z", z, wide)))
+        {
+            expect_size(OP, name, "rows of u", tokens, rows.rows())?;
+            expect_size(OP, name, what, cols, rows.cols())?;
+        }
+        for (name, vector) in [("d", &self.d), ("delta_bias", &self.delta_bias)] {
+            if let Some(vector) = vector {
+                expect_size(OP, name, "channels", channels, vector.elements())?;
+            }
+        }
+        expect_tokens(OP, self.batch, tokens)?;
+        if let Some(state) = &self.state {
+            expect_pool(OP, self.batch, d_state, channels, state.elements())?;
+        }
+        expect_size(OP, "output", "rows of u", tokens, self.output.rows())?;
+        expect_size(OP, "output", "channels", channels, self.output.cols())?;
+        checked_product(OP, "u", &[tokens, channels])?;
+        Ok(SelectiveScanShape { tokens, channels, d_state, n_groups })
+    }
+}

@@ -1,0 +1,3 @@
+//! `causal_conv1d` in f64, a file per pass.
+
+pub(super) mod forward;

@@ -1,0 +1,3 @@
+//! `embedding` in f64, a file per pass.
+
+pub(super) mod forward;

@@ -1,0 +1,3 @@
+//! `linear` and `in_proj` in f64, a file per pass.
+
+pub(super) mod forward;

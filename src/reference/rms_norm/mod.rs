@@ -1,0 +1,3 @@
+//! `rms_norm` in f64, a file per pass.
+
+pub(super) mod forward;

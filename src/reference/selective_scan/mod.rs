@@ -1,0 +1,3 @@
+//! `selective_scan` in f64, a file per pass.
+
+pub(super) mod forward;
