@@ -2,8 +2,7 @@
 
 use super::device::packed;
 use crate::backend::Backend;
-use crate::model::ModelError;
-use crate::model::source::Source;
+use crate::model::{ModelError, Source};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 

@@ -1,13 +1,13 @@
 //! [`Block`]: the weights of one layer, and the calls that make it.
 #![forbid(unsafe_code)]
 
-use super::scratch::Activations;
-use super::source::Source;
-use super::state::LayerState;
-use super::{Config, ModelError};
-use crate::arrays::Batch;
-use crate::arrays::Rows;
+use crate::arrays::{Batch, Rows};
 use crate::backend::Backend;
+use crate::model::checkpoint::Source;
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::scratch::Activations;
+use crate::model::state::LayerState;
 use crate::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, RmsNorm, SelectiveScan, layout};
 use std::ops::Range;
 

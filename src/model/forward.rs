@@ -1,13 +1,13 @@
 //! [`Mamba::forward`]: a batch through all layers, chunk by chunk.
 #![forbid(unsafe_code)]
 
-use super::chunks::{cut, equal_steps, live};
-use super::scratch::Fitted;
-use super::{Mamba, ModelError, Scratch, State};
-use crate::arrays::Batch;
-use crate::arrays::checked_product;
-use crate::arrays::{Rows, Storage};
+use crate::arrays::{Batch, Rows, Storage, checked_product};
 use crate::backend::Backend;
+use crate::model::error::ModelError;
+use crate::model::mamba::Mamba;
+use crate::model::scratch::{Fitted, Scratch};
+use crate::model::segments::{cut, equal_steps, live};
+use crate::model::state::State;
 use crate::ops::{Embedding, Epilogue, Linear, RmsNorm};
 use std::ops::Range;
 

@@ -1,11 +1,13 @@
 //! [`Mamba`]: a model's weights on a backend.
 #![forbid(unsafe_code)]
 
-use super::block::Block;
-use super::source::Source;
-use super::weights::{self, Checkpoint};
-use super::{Config, ModelError, State};
 use crate::backend::Backend;
+use crate::model::block::Block;
+use crate::model::checkpoint::Source;
+use crate::model::checkpoint::safetensors::{self, Checkpoint};
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::state::State;
 use std::fmt;
 use std::path::Path;
 
@@ -35,8 +37,8 @@ impl<B: Backend> Mamba<B> {
     /// configuration asks for.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         let file = dir.join("config.json");
-        let config = Config::parse(&weights::read_text(&file)?, &file.display().to_string())?;
-        let files = weights::map_files(dir)?;
+        let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
+        let files = safetensors::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
         Self::from_source(backend, config, &checkpoint)
     }
@@ -62,7 +64,7 @@ impl<B: Backend> Mamba<B> {
     }
 
     /// Loads the weights that `config` asks for.
-    pub(crate) fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+    pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
         let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);

@@ -1,9 +1,10 @@
 //! [`Scratch`]: the arrays between the ops of a forward call.
 #![forbid(unsafe_code)]
 
-use super::{Config, ModelError};
 use crate::arrays::checked_product;
 use crate::backend::Backend;
+use crate::model::config::Config;
+use crate::model::error::ModelError;
 
 /// Memory that a forward call needs and that the next one may use again.
 ///

@@ -1,10 +1,12 @@
 //! Saved states: a safetensors file with the pools of each layer.
 #![forbid(unsafe_code)]
 
-use super::state::{LayerState, Sizes, State, read};
-use super::weights::{elements, parse};
-use super::{Config, ModelError, mapped};
+use super::pools::{LayerState, Sizes, State, read};
 use crate::backend::Backend;
+use crate::model::checkpoint::mapped;
+use crate::model::checkpoint::safetensors::{elements, parse};
+use crate::model::config::Config;
+use crate::model::error::ModelError;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::io;

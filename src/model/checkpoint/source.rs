@@ -1,11 +1,11 @@
 //! [`Source`]: where a model's weights come from.
 #![forbid(unsafe_code)]
 
-use super::ModelError;
 use crate::backend::Backend;
+use crate::model::error::ModelError;
 
 /// Tensors by their names in a checkpoint. Every shape is checked.
-pub(crate) trait Source {
+pub trait Source {
     /// The matrix `[rows, cols]` under the first of `names` that is there, packed in its stored type.
     fn matrix<B: Backend>(
         &self,

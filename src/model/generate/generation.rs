@@ -1,8 +1,14 @@
 //! [`Generation`]: the tokens that continue a prompt, one at a time.
 #![forbid(unsafe_code)]
 
-use super::{Logits, Mamba, ModelError, Sampler, Scratch, State};
-use crate::{Backend, Batch};
+use super::sampler::Sampler;
+use crate::arrays::Batch;
+use crate::backend::Backend;
+use crate::model::error::ModelError;
+use crate::model::forward::Logits;
+use crate::model::mamba::Mamba;
+use crate::model::scratch::Scratch;
+use crate::model::state::State;
 
 /// How far a [`Generation`] goes and how it chooses.
 #[derive(Debug, Clone)]

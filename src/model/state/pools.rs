@@ -1,14 +1,15 @@
 //! [`State`]: the recurrent state of any number of sequences, as a value.
 #![forbid(unsafe_code)]
 
-use super::{Config, ModelError};
 use crate::arrays::Storage;
 use crate::arrays::checked_product;
 use crate::backend::Backend;
+use crate::model::config::Config;
+use crate::model::error::ModelError;
 use crate::ops::layout;
 
 /// The pools of one layer.
-pub(super) struct LayerState<B: Backend> {
+pub(in crate::model) struct LayerState<B: Backend> {
     /// `[slots, d_conv - 1, d_inner]`
     pub conv: B::Buffer<f32>,
     /// `[slots, d_state, d_inner]`
@@ -21,13 +22,13 @@ pub(super) struct LayerState<B: Backend> {
 /// many tokens it has seen. A state is a value: it may be cloned, saved, and its slots copied, so that a prefix is
 /// computed once and continued many times. Methods that touch memory take the backend that the state was made on.
 pub struct State<B: Backend> {
-    pub(super) sizes: Sizes,
-    pub(super) layers: Vec<LayerState<B>>,
+    pub(in crate::model) sizes: Sizes,
+    pub(in crate::model) layers: Vec<LayerState<B>>,
 }
 
 /// The sizes of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sizes {
+pub(in crate::model) struct Sizes {
     pub slots: usize,
     pub d_inner: usize,
     pub d_state: usize,
@@ -73,7 +74,7 @@ impl<B: Backend> State<B> {
         self.layers.len()
     }
 
-    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut LayerState<B>> {
+    pub(in crate::model) fn layers_mut(&mut self) -> impl Iterator<Item = &mut LayerState<B>> {
         self.layers.iter_mut()
     }
 
@@ -178,7 +179,7 @@ impl<B: Backend> State<B> {
     }
 
     /// Checks that the state is of models with this configuration.
-    pub(super) fn expect_model(&self, config: &Config) -> Result<(), ModelError> {
+    pub(in crate::model) fn expect_model(&self, config: &Config) -> Result<(), ModelError> {
         if (Sizes::new(config, self.sizes.slots), config.n_layer) == (self.sizes, self.layers()) {
             return Ok(());
         }
@@ -238,7 +239,7 @@ impl<B: Backend> State<B> {
 }
 
 /// A whole buffer, on the host.
-pub(super) fn read<B: Backend>(backend: &B, buffer: &B::Buffer<f32>) -> Result<Vec<f32>, ModelError> {
+pub(in crate::model) fn read<B: Backend>(backend: &B, buffer: &B::Buffer<f32>) -> Result<Vec<f32>, ModelError> {
     let view = backend.view(buffer);
     let mut host = crate::arrays::host::zeros("read", view.elements())?;
     backend.read(view, &mut host)?;

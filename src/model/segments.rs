@@ -1,8 +1,8 @@
 //! Which rows of a batch go together: chunks of it, and rows that one call can reach.
 #![forbid(unsafe_code)]
 
-use super::ModelError;
 use crate::arrays::Batch;
+use crate::model::error::ModelError;
 use std::ops::Range;
 
 /// The sequences that have a last token whose logits mean something: their index and rows.

@@ -1,0 +1,7 @@
+//! [`State`]: the recurrent state of any number of sequences, and the file it is saved in.
+
+mod file;
+mod pools;
+
+pub(super) use pools::LayerState;
+pub use pools::State;
