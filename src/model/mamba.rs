@@ -11,7 +11,7 @@ use crate::model::state::State;
 use std::fmt;
 use std::path::Path;
 
-/// A Mamba language model: embedding, blocks, final norm and head.
+/// A Mamba language model: embedding, layers, final norm and head.
 ///
 /// Matrices stay in the type that the checkpoint stores them in, `f32`, `f16` or `bf16`; everything else is `f32`,
 /// and so are the activations. A model is never written to after loading: threads may share it, each with a
@@ -22,7 +22,7 @@ pub struct Mamba<B: Backend> {
     pub(super) embedding: B::Weights, // [vocab_size, d_model]
     pub(super) blocks: Vec<Block<B>>,
     pub(super) norm_f: B::Buffer<f32>,      // [d_model]
-    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; the embedding where there is none
+    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; `None` if it is the embedding
 }
 
 impl<B: Backend> Mamba<B> {
@@ -30,11 +30,11 @@ impl<B: Backend> Mamba<B> {
     /// `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
-    /// while this runs: no one may change them meanwhile.
+    /// while this runs: they must not change meanwhile.
     ///
     /// # Errors
-    /// [`ModelError`] names the file, key or tensor that is missing, damaged or of another shape than the
-    /// configuration asks for.
+    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
+    /// the configuration.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         let file = dir.join("config.json");
         let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
@@ -56,15 +56,19 @@ impl<B: Backend> Mamba<B> {
     /// The small trained model that ships with this crate: its tokens are bytes.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] if there is not enough memory.
     #[cfg(feature = "demo")]
     pub fn demo(backend: B) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
         Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
     }
 
-    /// Loads the weights that `config` asks for.
+    /// Loads the weights of a model of this configuration from any [`Source`].
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] if a size is zero or too large, and those of `source`.
     pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+        config.validate()?;
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
         let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);
@@ -89,7 +93,7 @@ impl<B: Backend> Mamba<B> {
     /// A state with `slots` slots, each at the start of a sequence.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] if there is not enough memory.
     pub fn new_state(&self, slots: usize) -> Result<State<B>, ModelError> {
         State::new(&self.backend, &self.config, slots)
     }

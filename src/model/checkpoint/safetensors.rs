@@ -101,7 +101,9 @@ pub(in crate::model) struct Checkpoint<'a> {
 }
 
 impl<'a> Checkpoint<'a> {
-    pub(in crate::model) fn new(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Self, ModelError> {
+    pub(in crate::model) fn new(
+        files: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, ModelError> {
         let files = files.map(|(name, bytes)| Ok((name, parse(name, bytes)?)));
         Ok(Self { files: files.collect::<Result<_, ModelError>>()? })
     }

@@ -3,5 +3,4 @@
 mod file;
 mod pools;
 
-pub(super) use pools::LayerState;
 pub use pools::State;

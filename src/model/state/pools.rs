@@ -1,72 +1,46 @@
 //! [`State`]: the recurrent state of any number of sequences, as a value.
 #![forbid(unsafe_code)]
 
-use crate::arrays::Storage;
-use crate::arrays::checked_product;
+use crate::arrays::{Storage, checked_product};
 use crate::backend::Backend;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
-use crate::ops::layout;
+use crate::model::mixer::declared::StatePool;
+use crate::model::mixer::state_pools;
 
-/// The pools of one layer.
-pub(in crate::model) struct LayerState<B: Backend> {
-    /// `[slots, d_conv - 1, d_inner]`
-    pub conv: B::Buffer<f32>,
-    /// `[slots, d_state, d_inner]`
-    pub ssm: B::Buffer<f32>,
-}
-
-/// The recurrent state of a model: per layer the last inputs of the convolution and the state of the scan, in slots.
+/// The recurrent state of a model: per layer the pools that its mixer declares, each divided into slots. For Mamba-1
+/// those are the last inputs of the convolution and the state of the scan.
 ///
 /// A [`Batch`](crate::Batch) says which slot each of its sequences uses. The size of a slot does not depend on how
-/// many tokens it has seen. A state is a value: it may be cloned, saved, and its slots copied, so that a prefix is
+/// many tokens it has seen. A state is a value: it can be cloned and saved, and its slots copied, so a prefix is
 /// computed once and continued many times. Methods that touch memory take the backend that the state was made on.
 pub struct State<B: Backend> {
-    pub(in crate::model) sizes: Sizes,
-    pub(in crate::model) layers: Vec<LayerState<B>>,
-}
-
-/// The sizes of a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) struct Sizes {
-    pub slots: usize,
-    pub d_inner: usize,
-    pub d_state: usize,
-    pub d_conv: usize,
-}
-
-impl Sizes {
-    pub fn new(config: &Config, slots: usize) -> Self {
-        let Config { d_inner, d_state, d_conv, .. } = *config;
-        Self { slots, d_inner, d_state, d_conv }
-    }
-
-    /// Elements of one slot in the pools of a layer: conv and ssm.
-    fn slot(&self) -> [usize; 2] {
-        [(self.d_conv - 1) * self.d_inner, self.d_state * self.d_inner]
-    }
+    pub(super) slots: usize,
+    /// What the mixer declares.
+    pub(super) pools: Vec<StatePool>,
+    /// Per layer the buffers of the pools, in the order of `pools`.
+    pub(super) layers: Vec<Vec<B::Buffer<f32>>>,
 }
 
 impl<B: Backend> State<B> {
     /// A state for models of this configuration, with `slots` slots, each at the start of a sequence.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it, [`ModelError::Config`] where a size is zero or too
-    /// large.
+    /// [`ModelError::Kernel`] if there is not enough memory, [`ModelError::Config`] if a size is zero or too large.
     pub fn new(backend: &B, config: &Config, slots: usize) -> Result<Self, ModelError> {
         config.validate()?;
-        let sizes = Sizes::new(config, slots);
-        let zeros = |slot| backend.zeros(checked_product("State::new", "slots", &[slots, slot])?);
-        let [conv, ssm] = sizes.slot();
-        let layers = (0..config.n_layer)
-            .map(|_| Ok(LayerState { conv: zeros(conv)?, ssm: zeros(ssm)? }))
-            .collect::<Result<_, ModelError>>()?;
-        Ok(Self { sizes, layers })
+        let pools = state_pools(config);
+        let zeros = |pool: &StatePool| {
+            let len = checked_product("State::new", "slots", &[slots, pool.slot_len()])?;
+            Ok::<_, ModelError>(backend.zeros(len)?)
+        };
+        let layers = (0..config.n_layer).map(|_| pools.iter().map(zeros).collect());
+        Ok(Self { slots, pools: pools.to_vec(), layers: layers.collect::<Result<_, _>>()? })
     }
 
     /// How many sequences it has room for.
     pub fn slots(&self) -> usize {
-        self.sizes.slots
+        self.slots
     }
 
     /// How many layers it has.
@@ -74,36 +48,36 @@ impl<B: Backend> State<B> {
         self.layers.len()
     }
 
-    pub(in crate::model) fn layers_mut(&mut self) -> impl Iterator<Item = &mut LayerState<B>> {
-        self.layers.iter_mut()
+    /// Per layer the buffers of its pools.
+    pub(in crate::model) fn layers_mut(&mut self) -> impl Iterator<Item = &mut [B::Buffer<f32>]> {
+        self.layers.iter_mut().map(Vec::as_mut_slice)
     }
 
     /// A copy of every slot.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] if there is not enough memory.
     pub fn try_clone(&self, backend: &B) -> Result<Self, ModelError> {
         let copy = |buffer| Ok::<_, ModelError>(backend.upload(&read(backend, buffer)?)?);
-        let layers = self.layers.iter().map(|layer| {
-            Ok::<_, ModelError>(LayerState { conv: copy(&layer.conv)?, ssm: copy(&layer.ssm)? })
-        });
-        Ok(Self { sizes: self.sizes, layers: layers.collect::<Result<_, _>>()? })
+        let layers = self.layers.iter().map(|layer| layer.iter().map(copy).collect());
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self { slots: self.slots, pools: self.pools.clone(), layers })
     }
 
     /// Puts a slot at the start of a sequence.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where there is no such slot.
+    /// [`ModelError::Argument`] if there is no such slot.
     pub fn reset(&mut self, backend: &B, slot: usize) -> Result<(), ModelError> {
         self.expect_slot("State::reset", "slot", slot)?;
-        let zeros = self.sizes.slot().map(|len| vec![0.0; len]);
+        let zeros: Vec<_> = self.pools.iter().map(|pool| vec![0.0; pool.slot_len()]).collect();
         (0..self.layers.len()).try_for_each(|layer| self.write_slot(backend, layer, slot, &zeros))
     }
 
     /// Copies the slot `from` over the slot `to`.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where there is no such slot.
+    /// [`ModelError::Argument`] if there is no such slot.
     pub fn copy_slot(&mut self, backend: &B, from: usize, to: usize) -> Result<(), ModelError> {
         self.expect_slot("State::copy_slot", "from", from)?;
         self.expect_slot("State::copy_slot", "to", to)?;
@@ -117,7 +91,7 @@ impl<B: Backend> State<B> {
     /// Copies the slot `from` of another state of the same model over the slot `to` of this one.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where there is no such slot, or the other state is of a model with other sizes.
+    /// [`ModelError::Argument`] if there is no such slot, or the other state is of a model with other sizes.
     pub fn copy_slot_from(
         &mut self,
         backend: &B,
@@ -128,8 +102,7 @@ impl<B: Backend> State<B> {
         const CALL: &str = "State::copy_slot_from";
         source.expect_slot(CALL, "from", from)?;
         self.expect_slot(CALL, "to", to)?;
-        let slots = self.sizes.slots;
-        if (Sizes { slots, ..source.sizes }, source.layers()) != (self.sizes, self.layers()) {
+        if (&source.pools, source.layers()) != (&self.pools, self.layers()) {
             return Err(ModelError::argument(CALL, "source", self.describe(), source.describe()));
         }
         for layer in 0..self.layers.len() {
@@ -139,87 +112,77 @@ impl<B: Backend> State<B> {
         Ok(())
     }
 
-    /// The convolution states of a layer as PyTorch caches them, `[slots, d_inner, d_conv]`. The oldest of the
-    /// `d_conv` inputs, which is never used again, is zero.
-    ///
-    /// # Errors
-    /// [`ModelError::Argument`] where there is no such layer.
-    pub fn conv_state(&self, backend: &B, layer: usize) -> Result<Vec<f32>, ModelError> {
-        let values = read(backend, &self.expect_layer("State::conv_state", layer)?.conv)?;
-        Ok(layout::conv_state_to_pytorch(&values, self.sizes.slots, self.sizes.d_inner, self.sizes.d_conv)?)
-    }
-
-    /// The SSM states of a layer as PyTorch caches them, `[slots, d_inner, d_state]`.
-    ///
-    /// # Errors
-    /// [`ModelError::Argument`] where there is no such layer.
-    pub fn ssm_state(&self, backend: &B, layer: usize) -> Result<Vec<f32>, ModelError> {
-        let values = read(backend, &self.expect_layer("State::ssm_state", layer)?.ssm)?;
-        Ok(layout::ssm_state_to_pytorch(&values, self.sizes.slots, self.sizes.d_inner, self.sizes.d_state)?)
-    }
-
-    /// Takes over the states of a layer in the layouts that [`State::conv_state`] and [`State::ssm_state`] give.
-    ///
-    /// # Errors
-    /// [`ModelError::Argument`] where there is no such layer, [`ModelError::Kernel`] where a length differs.
-    pub fn set_layer(
-        &mut self,
-        backend: &B,
-        layer: usize,
-        conv: &[f32],
-        ssm: &[f32],
-    ) -> Result<(), ModelError> {
-        self.expect_layer("State::set_layer", layer)?;
-        let Sizes { slots, d_inner, d_state, d_conv } = self.sizes;
-        let conv = layout::conv_state_from_pytorch(conv, slots, d_inner, d_conv)?;
-        let ssm = layout::ssm_state_from_pytorch(ssm, slots, d_inner, d_state)?;
-        let layer = &mut self.layers[layer];
-        backend.write(&conv, backend.view_mut(&mut layer.conv))?;
-        Ok(backend.write(&ssm, backend.view_mut(&mut layer.ssm))?)
-    }
-
     /// Checks that the state is of models with this configuration.
     pub(in crate::model) fn expect_model(&self, config: &Config) -> Result<(), ModelError> {
-        if (Sizes::new(config, self.sizes.slots), config.n_layer) == (self.sizes, self.layers()) {
+        let pools = state_pools(config);
+        if pools[..] == self.pools[..] && config.n_layer == self.layers() {
             return Ok(());
         }
-        let Config { n_layer, d_inner, d_state, d_conv, .. } = config;
-        let expected = format!("{n_layer} layers of d_inner {d_inner}, d_state {d_state}, d_conv {d_conv}");
+        let expected = describe(config.n_layer, &pools);
         Err(ModelError::argument("forward", "state", expected, self.describe()))
     }
 
     fn describe(&self) -> String {
-        let Sizes { d_inner, d_state, d_conv, .. } = self.sizes;
-        format!("{} layers of d_inner {d_inner}, d_state {d_state}, d_conv {d_conv}", self.layers.len())
+        describe(self.layers(), &self.pools)
+    }
+
+    /// A pool of a layer, by its position in the mixer's list.
+    pub(in crate::model) fn pool(
+        &self,
+        call: &'static str,
+        layer: usize,
+        pool: usize,
+    ) -> Result<(StatePool, &B::Buffer<f32>), ModelError> {
+        let buffers = self.layers.get(layer).ok_or_else(|| {
+            let expected = format!("a layer below {}", self.layers.len());
+            ModelError::argument(call, "layer", expected, layer.to_string())
+        })?;
+        Ok((self.pools[pool], &buffers[pool]))
+    }
+
+    /// A pool of a layer, and its values.
+    pub(in crate::model) fn read_pool(
+        &self,
+        call: &'static str,
+        backend: &B,
+        layer: usize,
+        pool: usize,
+    ) -> Result<(StatePool, Vec<f32>), ModelError> {
+        let (pool, buffer) = self.pool(call, layer, pool)?;
+        Ok((pool, read(backend, buffer)?))
+    }
+
+    /// Replaces the values of a pool.
+    pub(in crate::model) fn write_pool(
+        &mut self,
+        backend: &B,
+        layer: usize,
+        pool: usize,
+        values: &[f32],
+    ) -> Result<(), ModelError> {
+        Ok(backend.write(values, backend.view_mut(&mut self.layers[layer][pool]))?)
     }
 
     fn expect_slot(&self, call: &'static str, argument: &'static str, slot: usize) -> Result<(), ModelError> {
-        match slot < self.sizes.slots {
+        match slot < self.slots {
             true => Ok(()),
             false => {
-                let expected = format!("a slot below {}", self.sizes.slots);
+                let expected = format!("a slot below {}", self.slots);
                 Err(ModelError::argument(call, argument, expected, slot.to_string()))
             }
         }
     }
 
-    fn expect_layer(&self, call: &'static str, layer: usize) -> Result<&LayerState<B>, ModelError> {
-        self.layers.get(layer).ok_or_else(|| {
-            let expected = format!("a layer below {}", self.layers.len());
-            ModelError::argument(call, "layer", expected, layer.to_string())
-        })
-    }
-
-    /// One slot of a layer: conv and ssm.
-    fn read_slot(&self, backend: &B, layer: usize, slot: usize) -> Result<[Vec<f32>; 2], ModelError> {
-        let [conv, ssm] = self.sizes.slot();
-        let mut values = [vec![0.0; conv], vec![0.0; ssm]];
-        let layer = &self.layers[layer];
-        for (buffer, values) in [&layer.conv, &layer.ssm].into_iter().zip(&mut values) {
-            let (start, end) = (slot * values.len(), (slot + 1) * values.len());
-            backend.read(backend.view(buffer).slice(start..end)?, values)?;
-        }
-        Ok(values)
+    /// One slot of a layer, pool by pool.
+    fn read_slot(&self, backend: &B, layer: usize, slot: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        let pools = self.pools.iter().zip(&self.layers[layer]);
+        let values = pools.map(|(pool, buffer)| {
+            let len = pool.slot_len();
+            let mut values = vec![0.0; len];
+            backend.read(backend.view(buffer).slice(slot * len..(slot + 1) * len)?, &mut values)?;
+            Ok(values)
+        });
+        values.collect()
     }
 
     fn write_slot(
@@ -227,10 +190,9 @@ impl<B: Backend> State<B> {
         backend: &B,
         layer: usize,
         slot: usize,
-        values: &[Vec<f32>; 2],
+        values: &[Vec<f32>],
     ) -> Result<(), ModelError> {
-        let layer = &mut self.layers[layer];
-        for (buffer, values) in [&mut layer.conv, &mut layer.ssm].into_iter().zip(values) {
+        for (buffer, values) in self.layers[layer].iter_mut().zip(values) {
             let (start, end) = (slot * values.len(), (slot + 1) * values.len());
             backend.write(values, backend.view_mut(buffer).slice(start..end)?)?;
         }
@@ -238,8 +200,17 @@ impl<B: Backend> State<B> {
     }
 }
 
+/// The sizes of a state in words, for errors.
+fn describe(layers: usize, pools: &[StatePool]) -> String {
+    let pools = pools.iter().map(|pool| format!("{} [{}, {}]", pool.name, pool.rows, pool.channels));
+    format!("{layers} layers of {}", pools.collect::<Vec<_>>().join(", "))
+}
+
 /// A whole buffer, on the host.
-pub(in crate::model) fn read<B: Backend>(backend: &B, buffer: &B::Buffer<f32>) -> Result<Vec<f32>, ModelError> {
+pub(in crate::model) fn read<B: Backend>(
+    backend: &B,
+    buffer: &B::Buffer<f32>,
+) -> Result<Vec<f32>, ModelError> {
     let view = backend.view(buffer);
     let mut host = crate::arrays::host::zeros("read", view.elements())?;
     backend.read(view, &mut host)?;
