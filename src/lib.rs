@@ -39,17 +39,21 @@ pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod list;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod ops;
 pub mod reference;
 
-pub use arrays::{Batch, DType, Element, Error, Result, Rows, Scalar, Slot, Storage};
-pub use backend::{Availability, Backend, WeightMatrix, best, list};
+pub use arrays::{
+    Batch, DType, Element, Error, Memory, Result, Rows, Scalar, Slot, Storage, WeightFormat, WeightMatrix,
+};
+pub use backend::Backend;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
 pub use half::{bf16, f16};
+pub use list::{Availability, best, list};
 pub use reference::Reference;
 
 /// The README's examples, as tests.

@@ -1,9 +1,8 @@
 //! Matrix products: `in_proj` and `linear`.
 
 use super::{Case, EXACT, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
-use mamba_kernels::cpu::Products;
 use mamba_kernels::ops::{Epilogue, InProj, Linear};
-use mamba_kernels::{Backend, Cpu, DType, Element, Reference, Rows};
+use mamba_kernels::{Backend, Cpu, DType, Element, Reference, Rows, WeightFormat};
 use std::cell::OnceCell;
 
 /// Rows of the input that differ; row `i` is row `i % DISTINCT`. So the oracle needs these only.
@@ -17,7 +16,8 @@ pub struct Product {
     n: usize,
     weights: DType,
     epilogue: Epilogue,
-    products: Products,
+    /// The format of the packed weights, if it is not that of their type.
+    format: Option<WeightFormat>,
     /// Values and bounds of the distinct rows.
     oracle: OnceCell<(Vec<f32>, Vec<f64>)>,
 }
@@ -26,12 +26,12 @@ impl Product {
     /// `role` is `in_proj` for that op, or what the linear layer is in the model.
     pub fn new(role: &'static str, [m, k, n]: [usize; 3], weights: DType) -> Self {
         let epilogue = if role == "out_proj" { Epilogue::Residual } else { Epilogue::Store };
-        Self { role, m, k, n, weights, epilogue, products: Products::Exact, oracle: OnceCell::new() }
+        Self { role, m, k, n, weights, epilogue, format: None, oracle: OnceCell::new() }
     }
 
     /// The same by bf16 dot products.
     pub fn bf16_dot(self) -> Self {
-        Self { products: Products::Bf16Dot, ..self }
+        Self { format: Some(WeightFormat::Bf16Pairs), ..self }
     }
 
     fn rows(&self, cols: usize, rows: usize, seed: u64) -> Vec<f32> {
@@ -40,12 +40,22 @@ impl Product {
     }
 
     /// On any backend: the first `rows` rows, of the inputs or of their magnitudes.
-    fn on<B: Backend + Clone>(&self, backend: &B, rows: usize, absolute: bool) -> On<B> {
+    fn on<B: Backend + Clone>(
+        &self,
+        backend: &B,
+        rows: usize,
+        absolute: bool,
+        format: Option<WeightFormat>,
+    ) -> On<B> {
         let change = |values: Vec<f32>| if absolute { magnitudes(&values) } else { values };
         let weight = with_type!(self.weights, W => {
             let weight: Vec<W> = stored(self.n * self.k, 1);
             let weight = if absolute { magnitudes(&weight) } else { weight };
-            backend.pack(Rows::new(&weight[..], self.n, self.k).unwrap()).unwrap()
+            let weight = Rows::new(&weight[..], self.n, self.k).unwrap();
+            match format {
+                Some(format) => backend.pack_as(weight, format).unwrap(),
+                None => backend.pack(weight).unwrap(),
+            }
         });
         let input = backend.upload(&change(self.rows(self.k, rows, 2))).unwrap();
         // what a residual product adds to
@@ -81,12 +91,14 @@ impl<B: Backend> Placed for On<B> {
         let input = Rows::new(backend.view(&self.input), rows, self.k).unwrap();
         match &mut self.outputs[..] {
             [x, z] => {
-                let args = InProj::<B, f32> {
+                let args = InProj::<B, f32, 2> {
                     input,
                     weight: &self.weight,
                     bias: None,
-                    x: Rows::new(backend.view_mut(x), rows, self.n / 2).unwrap(),
-                    z: Rows::new(backend.view_mut(z), rows, self.n / 2).unwrap(),
+                    outputs: [
+                        Rows::new(backend.view_mut(x), rows, self.n / 2).unwrap(),
+                        Rows::new(backend.view_mut(z), rows, self.n / 2).unwrap(),
+                    ],
                 };
                 backend.in_proj(args, &mut self.workspace).unwrap();
             }
@@ -132,16 +144,16 @@ impl Case for Product {
     }
 
     fn mode(&self) -> &'static str {
-        if self.products == Products::Bf16Dot { "bf16dot" } else { EXACT }
+        if self.format.is_some() { "bf16dot" } else { EXACT }
     }
 
     fn work(&self) -> Work {
         let outputs = (self.m * self.n) as f64;
         let residual = if self.epilogue == Epilogue::Residual { 4.0 * outputs } else { 0.0 };
-        let size = if self.products == Products::Bf16Dot { 2 } else { self.weights.size() };
+        let size = if self.format.is_some() { 2 } else { self.weights.size() };
         let read = (self.n * self.k * size + self.m * self.k * 4) as f64 + residual;
         let written = 4.0 * outputs;
-        let (flops, fast) = (2.0 * outputs * self.k as f64, self.products == Products::Bf16Dot);
+        let (flops, fast) = (2.0 * outputs * self.k as f64, self.format.is_some());
         Work {
             flops: if fast { 0.0 } else { flops },
             bf16_flops: if fast { flops } else { 0.0 },
@@ -153,19 +165,18 @@ impl Case for Product {
     }
 
     fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
-        let builder = Cpu::builder().isa(cpu.isa()).threads(cpu.threads()).products(self.products);
-        Box::new(self.on(&builder.build().expect("this CPU has it"), self.m, false))
+        Box::new(self.on(cpu, self.m, false, self.format))
     }
 
     /// One rounding per step of the sum, each at most that of the sum of the magnitudes.
     fn check(&self, found: &[f32]) -> Result<(), String> {
         let (expected, bounds) = self.oracle.get_or_init(|| {
             let run = |absolute| {
-                let mut on = self.on(&Reference, DISTINCT.min(self.m), absolute);
+                let mut on = self.on(&Reference, DISTINCT.min(self.m), absolute, None);
                 on.run();
                 on.outputs()
             };
-            let factors = if self.products == Products::Bf16Dot { 2.01 * rounding(DType::BF16) } else { 0.0 };
+            let factors = if self.format.is_some() { 2.01 * rounding(DType::BF16) } else { 0.0 };
             let scale = factors + (self.k + 2) as f64 * rounding(DType::F32);
             (run(false), run(true).into_iter().map(|sum| scale * f64::from(sum)).collect())
         });

@@ -86,12 +86,14 @@ impl<B: Backend> Block<B> {
         };
         backend.rms_norm(norm, workspace)?;
 
-        let in_proj = InProj::<B, f32> {
+        let in_proj = InProj::<B, f32, 2> {
             input: Rows::new(backend.view(&arrays.normed), rows, d_model)?,
             weight: &self.in_proj,
             bias: self.in_proj_bias.as_ref().map(|bias| backend.view(bias)),
-            x: Rows::new(backend.view_mut(&mut arrays.x), rows, d_inner)?,
-            z: Rows::new(backend.view_mut(&mut arrays.z), rows, d_inner)?,
+            outputs: [
+                Rows::new(backend.view_mut(&mut arrays.x), rows, d_inner)?,
+                Rows::new(backend.view_mut(&mut arrays.z), rows, d_inner)?,
+            ],
         };
         backend.in_proj(in_proj, workspace)?;
 

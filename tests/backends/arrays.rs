@@ -1,6 +1,6 @@
 //! Arrays on the host, how they lie in a backend's buffer, and comparison by bits.
 
-use mamba_kernels::{Backend, DType, Element, Rows, Storage, bf16, f16};
+use mamba_kernels::{Backend, DType, Element, Rows, Storage, WeightFormat, bf16, f16};
 use proptest::test_runner::TestCaseError;
 use std::cell::RefCell;
 
@@ -102,11 +102,18 @@ impl Matrix {
 pub struct Device<B: Backend> {
     pub backend: B,
     pub workspace: RefCell<B::Workspace>,
+    /// The format of the weights that it packs, if it is not that of the stored type.
+    pub format: Option<WeightFormat>,
 }
 
 impl<B: Backend> Device<B> {
     pub fn new(backend: B) -> Self {
-        Self { backend, workspace: RefCell::default() }
+        Self { backend, workspace: RefCell::default(), format: None }
+    }
+
+    /// The same with weights in a format of their own.
+    pub fn with_format(self, format: WeightFormat) -> Self {
+        Self { format: Some(format), ..self }
     }
 }
 
@@ -196,12 +203,16 @@ impl<'d, B: Backend, T: Element> Placed<'d, B, T> {
     }
 }
 
-/// Packs a weight matrix, whatever its storage type.
-pub fn pack<B: Backend>(backend: &B, weight: &Matrix) -> B::Weights {
+/// Packs a weight matrix, whatever its storage type, in a format or in that of its type.
+pub fn pack<B: Backend>(backend: &B, weight: &Matrix, format: Option<WeightFormat>) -> B::Weights {
     with_type!(weight.dtype, W => {
         // the backend reads weights from the host's memory: the gaps are NaN here too
         let reference = Device::new(mamba_kernels::Reference);
-        backend.pack::<W>(Placed::<_, W>::input(&reference, weight).rows()).unwrap()
+        let weight = Placed::<_, W>::input(&reference, weight);
+        match format {
+            Some(format) => backend.pack_as::<W>(weight.rows(), format).unwrap(),
+            None => backend.pack::<W>(weight.rows()).unwrap(),
+        }
     })
 }
 

@@ -30,7 +30,7 @@ impl Embedding {
         // a token out of any vocabulary on either side
         let host: Vec<u32> = [&[u32::MAX], &self.tokens[..], &[u32::MAX]].concat();
         let tokens = device.backend.upload(&host).unwrap();
-        let weight = pack(packer, &self.weight);
+        let weight = pack(packer, &self.weight, device.format);
         let mut output = Placed::<B, U>::output(device, &self.output);
         let args = ops::Embedding {
             tokens: device.backend.view(&tokens).slice(1..1 + self.tokens.len()).unwrap(),

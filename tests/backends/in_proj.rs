@@ -46,7 +46,7 @@ impl InProj {
 
     fn run_as<B: Backend, T: Element>(&self, device: &Device<B>, packer: &B) -> (Result<()>, Outcome) {
         let input = Placed::<B, T>::input(device, &self.input);
-        let weight = pack(packer, &self.weight);
+        let weight = pack(packer, &self.weight, device.format);
         let bias = self.bias.as_ref().map(|bias| Placed::<B, f32>::input(device, bias));
         let mut x = Placed::<B, T>::output(device, &self.x);
         let mut z = Placed::<B, T>::output(device, &self.z);
@@ -54,8 +54,7 @@ impl InProj {
             input: input.rows(),
             weight: &weight,
             bias: bias.as_ref().map(Placed::view),
-            x: x.rows_mut(),
-            z: z.rows_mut(),
+            outputs: [x.rows_mut(), z.rows_mut()],
         };
         let result = device.backend.in_proj(args, &mut device.workspace.borrow_mut());
         (result, Outcome { outputs: vec![("x", x.read()), ("z", z.read())], state: None })
@@ -67,16 +66,16 @@ impl Case for InProj {
     const NAME: &'static str = "in_proj";
     const REGRESSIONS: &'static str = "tests/backends/regressions/in_proj.txt";
     const WRONG: &'static [Wrong<Self>] = &[
-        ("weight", |case| case.weight = case.weight.grown(1, 0)),
+        ("outputs", |case| (case.weight, case.bias) = (case.weight.grown(1, 0), None)),
         ("input", |case| case.input = case.input.grown(0, 1)),
         ("input", |case| case.weight = case.weight.grown(0, 1)),
         ("bias", |case| case.bias = Some(Matrix::vector(vec![0.0; case.x.cols]))),
         ("bias", |case| case.weight = case.weight.grown(2, 0)),
-        ("x", |case| case.x = case.x.grown(1, 0)),
-        ("x", |case| case.x = case.x.grown(0, 1)),
-        ("x", |case| case.input = case.input.grown(1, 0)),
-        ("z", |case| case.z = case.z.grown(1, 0)),
-        ("z", |case| case.z = case.z.grown(0, 1)),
+        ("outputs", |case| case.x = case.x.grown(1, 0)),
+        ("outputs", |case| case.x = case.x.grown(0, 1)),
+        ("outputs", |case| case.input = case.input.grown(1, 0)),
+        ("outputs", |case| case.z = case.z.grown(1, 0)),
+        ("outputs", |case| case.z = case.z.grown(0, 1)),
     ];
 
     fn specs() -> BoxedStrategy<Spec> {

@@ -4,9 +4,7 @@ use crate::absent::absent;
 #[cfg(feature = "cuda")]
 use crate::absent::{self, say};
 use crate::arrays::Device;
-use crate::linear::Linear;
-use crate::modes::Inexact;
-use crate::selective_scan::SelectiveScan;
+use crate::modes::inexact;
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 #[cfg(feature = "cuda")]
@@ -23,13 +21,13 @@ pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
     Some((1..=3).map(device).collect())
 }
 
-/// The same in the inexact modes of its ops.
+/// The same in the inexact modes of its ops, and once more without the levels of the instruction set.
 pub fn cpu_inexact(name: &str) -> Option<Vec<Device<Cpu>>> {
-    let device = |device: Device<Cpu>| {
-        let cpu = Cpu::builder().isa(device.backend.isa()).threads(device.backend.threads());
-        Device::new(SelectiveScan::choose(Linear::choose(cpu)).build().unwrap())
-    };
-    Some(cpu(name)?.into_iter().map(device).collect())
+    let devices = cpu(name)?;
+    let isa = devices[0].backend.isa();
+    let builder = |threads| Cpu::builder().isa(isa).threads(threads);
+    let with_levels = (1..=devices.len()).map(|threads| inexact(builder(threads)));
+    Some(with_levels.chain([inexact(builder(2).without_levels())]).collect())
 }
 
 /// The oracle.

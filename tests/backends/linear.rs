@@ -38,7 +38,7 @@ impl Linear {
         packer: &B,
     ) -> (Result<()>, Outcome) {
         let input = Placed::<B, T>::input(device, &self.input);
-        let weight = pack(packer, &self.weight);
+        let weight = pack(packer, &self.weight, device.format);
         let bias = self.bias.as_ref().map(|bias| Placed::<B, f32>::input(device, bias));
         let mut output = Placed::<B, U>::output(device, &self.output);
         let args = ops::Linear {

@@ -138,14 +138,14 @@ macro_rules! isa {
                         modes::equals_reference<Linear>,
                         modes::equals_stated_bits<Linear>,
                         modes::equals_portable_bits<Linear>,
-                        modes::linear_refuses_weights_of_the_other_mode,
+                        modes::linear_takes_its_arithmetic_from_the_weight,
                         properties::any_layout_gives_the_same_bits<Linear>,
                         properties::any_rows_give_the_same_bits<Linear>;
                     in_proj:
                         modes::equals_reference<InProj>,
                         modes::equals_stated_bits<InProj>,
                         modes::equals_portable_bits<InProj>,
-                        modes::in_proj_refuses_weights_of_the_other_mode,
+                        modes::in_proj_takes_its_arithmetic_from_the_weight,
                         properties::any_layout_gives_the_same_bits<InProj>,
                         properties::any_rows_give_the_same_bits<InProj>;
                     selective_scan:

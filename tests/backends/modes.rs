@@ -6,33 +6,25 @@ use crate::case::Case;
 use crate::draw::Flavour;
 use crate::in_proj::InProj;
 use crate::linear::Linear;
-use crate::properties::{self, refused};
+use crate::properties;
 use crate::selective_scan::SelectiveScan;
-use mamba_kernels::cpu::{CpuBuilder, Isa, Products, ScanOrder};
-use mamba_kernels::{Backend, Cpu};
+use mamba_kernels::cpu::{CpuBuilder, Isa, ScanOrder};
+use mamba_kernels::{Backend, Cpu, WeightFormat};
 use std::num::NonZeroUsize;
 
 /// An op that has an inexact mode.
 pub trait Inexact: Case {
-    /// Chooses the mode.
-    fn choose(cpu: CpuBuilder) -> CpuBuilder;
     /// As [`Case::bounds`], with the arithmetic of the mode.
     fn bounds_of_mode(&self) -> Vec<Vec<Approx>>;
 }
 
 impl Inexact for Linear {
-    fn choose(cpu: CpuBuilder) -> CpuBuilder {
-        cpu.products(Products::Bf16Dot)
-    }
     fn bounds_of_mode(&self) -> Vec<Vec<Approx>> {
         vec![bounds::linear_bf16_dot(self)]
     }
 }
 
 impl Inexact for InProj {
-    fn choose(cpu: CpuBuilder) -> CpuBuilder {
-        cpu.products(Products::Bf16Dot)
-    }
     fn bounds_of_mode(&self) -> Vec<Vec<Approx>> {
         self.halves().iter().map(bounds::linear_bf16_dot).collect()
     }
@@ -42,12 +34,15 @@ impl Inexact for InProj {
 const CHUNK: NonZeroUsize = NonZeroUsize::new(7).unwrap();
 
 impl Inexact for SelectiveScan {
-    fn choose(cpu: CpuBuilder) -> CpuBuilder {
-        cpu.scan_order(ScanOrder::Chunked { tokens: CHUNK })
-    }
     fn bounds_of_mode(&self) -> Vec<Vec<Approx>> {
         bounds::selective_scan_in_chunks(self, CHUNK.get())
     }
+}
+
+/// The backend that is made with all inexact modes.
+pub fn inexact(cpu: CpuBuilder) -> Device<Cpu> {
+    let cpu = cpu.scan_order(ScanOrder::Chunked { tokens: CHUNK }).build().unwrap();
+    Device::new(cpu).with_format(WeightFormat::Bf16Pairs)
 }
 
 /// Within the derived bounds of the oracle, which computes with the numbers as they were.
@@ -62,7 +57,7 @@ pub fn equals_stated_bits<B: Backend, C: Inexact>(devices: &[Device<B>]) {
 
 /// The bits of the portable instruction set on one thread, at any number of threads.
 pub fn equals_portable_bits<B: Backend, C: Inexact>(devices: &[Device<B>]) {
-    properties::bits_of::<B, C>(devices, C::choose(Cpu::builder().isa(Isa::Portable).threads(1)));
+    properties::bits_of::<B, C>(devices, &inexact(Cpu::builder().isa(Isa::Portable).threads(1)));
 }
 
 /// A chunk that is longer than every sequence changes no bit.
@@ -70,22 +65,27 @@ pub fn a_long_chunk_gives_the_exact_bits(devices: &[Device<Cpu>]) {
     let isa = devices[0].backend.isa();
     let exact = Device::new(Cpu::builder().isa(isa).threads(2).build().unwrap());
     let order = ScanOrder::Chunked { tokens: NonZeroUsize::new(1 << 20).unwrap() };
-    properties::bits_of::<_, SelectiveScan>(&[exact], Cpu::builder().isa(isa).scan_order(order));
+    let chunked = Device::new(Cpu::builder().isa(isa).scan_order(order).build().unwrap());
+    properties::bits_of::<_, SelectiveScan>(&[exact], &chunked);
 }
 
-pub fn linear_refuses_weights_of_the_other_mode(devices: &[Device<Cpu>]) {
-    refuses_weights_of_the_other_mode::<Linear>(devices);
+pub fn linear_takes_its_arithmetic_from_the_weight(devices: &[Device<Cpu>]) {
+    takes_its_arithmetic_from_the_weight::<Linear>(devices);
 }
 
-pub fn in_proj_refuses_weights_of_the_other_mode(devices: &[Device<Cpu>]) {
-    refuses_weights_of_the_other_mode::<InProj>(devices);
+pub fn in_proj_takes_its_arithmetic_from_the_weight(devices: &[Device<Cpu>]) {
+    takes_its_arithmetic_from_the_weight::<InProj>(devices);
 }
 
-/// Weights of one mode are an error in the other, both ways: no mode is silent.
-fn refuses_weights_of_the_other_mode<C: Case>(devices: &[Device<Cpu>]) {
-    let fast = &devices[0];
-    let exact = Device::new(Cpu::builder().isa(fast.backend.isa()).threads(1).build().unwrap());
-    let case = C::of(&C::complete(), Flavour::Plain);
-    refused(&case, fast, &exact.backend, "weight", "exact weights");
-    refused(&case, &exact, &fast.backend, "weight", "bf16 weights");
+/// Exact weights and bf16 pairs side by side on one backend: each product has the bits of its own format.
+fn takes_its_arithmetic_from_the_weight<C: Inexact>(devices: &[Device<Cpu>]) {
+    let pairs = &devices[devices.len() - 1];
+    let exact = Device::new(pairs.backend.clone());
+    for spec in C::large() {
+        let case = C::of(&spec, Flavour::Plain);
+        let results = [(&exact, case.bounds()), (pairs, case.bounds_of_mode()), (&exact, case.bounds())];
+        for (device, stated) in results {
+            properties::has_stated_bits(&case.run(device), &stated).unwrap();
+        }
+    }
 }

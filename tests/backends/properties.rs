@@ -1,13 +1,13 @@
 //! What holds for every op on every backend.
 
-use crate::arrays::{Check, Device, same_bits, stored};
+use crate::arrays::{Check, Device, Outcome, same_bits, stored};
 use crate::bounds::Approx;
 use crate::case::{Case, Rowwise};
 use crate::closeness::Closeness;
 use crate::draw::{Draw, Flavour};
 use crate::in_proj::InProj;
 use crate::linear::Linear;
-use mamba_kernels::cpu::{CpuBuilder, Isa};
+use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Backend, Cpu, Error, Reference};
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use std::cell::RefCell;
@@ -75,27 +75,29 @@ pub fn equals_contract_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
 /// The bits of the operations that `bounds` does one at a time.
 pub fn stated_bits<B: Backend, C: Case>(devices: &[Device<B>], bounds: fn(&C) -> Vec<Vec<Approx>>) {
     let [_, device] = ends(devices);
-    let check = |case: &C| {
-        let found = case.run(device);
-        found.arrays().zip(bounds(case)).try_for_each(|((name, found), stated)| {
-            let bits: Vec<f32> = stated.iter().map(|x| stored(x.binary32, found.dtype)).collect();
-            same_bits(&found.values, &bits, found.cols, &format!("{name} against the contract"))
-        })
-    };
+    let check = |case: &C| has_stated_bits(&case.run(device), &bounds(case));
     C::large().iter().for_each(|spec| check(&C::of(spec, Flavour::Plain)).unwrap());
     for_cases(mixed, |case: &C, _| check(case));
 }
 
+/// An outcome has the bits that were computed one operation at a time.
+pub fn has_stated_bits(found: &Outcome, stated: &[Vec<Approx>]) -> Check {
+    found.arrays().zip(stated).try_for_each(|((name, found), stated)| {
+        let bits: Vec<f32> = stated.iter().map(|x| stored(x.binary32, found.dtype)).collect();
+        same_bits(&found.values, &bits, found.cols, &format!("{name} against the contract"))
+    })
+}
+
 /// The bits of the portable instruction set on one thread, at any number of threads.
 pub fn equals_portable_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
-    bits_of::<B, C>(devices, Cpu::builder().isa(Isa::Portable).threads(1));
+    let portable = Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap();
+    bits_of::<B, C>(devices, &Device::new(portable));
 }
 
 /// The bits of a CPU backend.
-pub fn bits_of<B: Backend, C: Case>(devices: &[Device<B>], cpu: CpuBuilder) {
-    let cpu = Device::new(cpu.build().unwrap());
+pub fn bits_of<B: Backend, C: Case>(devices: &[Device<B>], cpu: &Device<Cpu>) {
     let check = |case: &C| {
-        let expected = case.run(&cpu);
+        let expected = case.run(cpu);
         devices.iter().enumerate().try_for_each(|(i, device)| {
             let what = format!("device {i} against {}", cpu.backend.description());
             case.run(device).same_bits(&expected, &what)
