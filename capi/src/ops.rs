@@ -75,12 +75,11 @@ pub unsafe extern "C" fn mamba_in_proj(cpu: *const MambaCpu, args: *const MambaI
             let input = arrays.rows::<T>("input", args.input)?;
             let x = arrays.rows_mut::<T>("x", args.x)?;
             let z = arrays.rows_mut::<T>("z", args.z)?;
-            let args = InProj::<Cpu, T> {
+            let args = InProj::<Cpu, T, 2> {
                 input: arrays.required("input", input)?,
                 weight,
                 bias,
-                x: arrays.required("x", x)?,
-                z: arrays.required("z", z)?,
+                outputs: [arrays.required("x", x)?, arrays.required("z", z)?],
             };
             cpu.with_workspace(|cpu, workspace| cpu.in_proj(args, workspace))
         })

@@ -1,8 +1,6 @@
 //! Layouts of tensors as [`Rows`] and slices.
 
-use crate::arrays::Element;
-use crate::arrays::Error;
-use crate::arrays::{Rows, Storage};
+use crate::arrays::{Element, Error, Rows, Storage};
 use candle_core::{Layout, Result, Tensor, WithDType};
 
 /// A storage type that both crates know.

@@ -2,8 +2,7 @@
 
 use super::arrays::{Number, rows, untracked, values};
 use super::device::{Held, HeldMut, OnStorage, View, ViewMut};
-use crate::arrays::Rows;
-use crate::arrays::{Error, checked_product};
+use crate::arrays::{Error, Rows, checked_product};
 use crate::backend::Backend;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, InplaceOp1, Layout, MetalStorage};
 use candle_core::{Result, Shape, Storage, StorageRef, Tensor, TensorId};

@@ -3,8 +3,7 @@
 use super::arrays::{Number, by_dtype, expect_dims, sequences};
 use super::call::{Arrays, Call};
 use super::device::TensorBackend;
-use crate::arrays::Batch;
-use crate::arrays::Rows;
+use crate::arrays::{Batch, Rows};
 use crate::backend::Backend;
 use crate::ops;
 use candle_core::{Result, Tensor};

@@ -1,8 +1,8 @@
 //! [`TensorBackend`]: what runs the ops on candle's tensors, and the storage of tensors as its arrays.
 
 use super::arrays::{Number, by_dtype, rows};
-use crate::arrays::Error;
 use crate::arrays::host::zeros;
+use crate::arrays::{Error, Memory, WeightFormat};
 use crate::backend::Backend;
 use crate::cpu::{Cpu, Workspace};
 use candle_core::{CpuStorage, CudaStorage, Device, MetalStorage, Result, Storage, Tensor, WithDType};
@@ -60,8 +60,8 @@ impl Held<'_> {
     }
 }
 
-pub(super) type View<'a, O, T> = <<O as OnStorage>::Backend as Backend>::View<'a, T>;
-pub(super) type ViewMut<'a, O, T> = <<O as OnStorage>::Backend as Backend>::ViewMut<'a, T>;
+pub(super) type View<'a, O, T> = <<O as OnStorage>::Backend as Memory>::View<'a, T>;
+pub(super) type ViewMut<'a, O, T> = <<O as OnStorage>::Backend as Memory>::ViewMut<'a, T>;
 type WorkspaceOf<O> = <<O as OnStorage>::Backend as Backend>::Workspace;
 
 /// A backend together with what it needs to take and make the storage of tensors.
@@ -146,11 +146,20 @@ pub(super) fn on_host<'a, T: Number>(
 }
 
 /// Packs a matrix in the host's memory.
-pub(super) fn packed<B: Backend>(op: &'static str, backend: &B, weight: &Tensor) -> Result<B::Weights> {
+pub(super) fn packed<B: Backend>(
+    op: &'static str,
+    backend: &B,
+    weight: &Tensor,
+    format: Option<WeightFormat>,
+) -> Result<B::Weights> {
     by_dtype!(op, "weight", weight, T => {
         let (storage, layout) = weight.storage_and_layout();
         let data = on_host::<T>(op, "weight", Held::from(&*storage))?;
-        Ok(backend.pack(rows(op, "weight", data, layout)?)?)
+        let weight = rows(op, "weight", data, layout)?;
+        Ok(match format {
+            Some(format) => backend.pack_as(weight, format)?,
+            None => backend.pack(weight)?,
+        })
     })
 }
 

@@ -3,16 +3,16 @@
 use super::arrays::{Number, by_dtype, values};
 use super::call::{Arrays, Call};
 use super::device::{Held, OnStorage, TensorBackend, on_host, packed};
-use crate::arrays::Rows;
-use crate::backend::{Backend, WeightMatrix};
+use crate::arrays::{Memory, Rows, WeightMatrix};
+use crate::backend::Backend;
 use crate::cpu::Cpu;
 use crate::ops::{Epilogue, InProj, Linear};
 use candle_core::{Device, Module, Result, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
-type Weights<O> = <<O as OnStorage>::Backend as Backend>::Weights;
-type Buffer<O> = <<O as OnStorage>::Backend as Backend>::Buffer<f32>;
+type Weights<O> = <<O as OnStorage>::Backend as Memory>::Weights;
+type Buffer<O> = <<O as OnStorage>::Backend as Memory>::Buffer<f32>;
 
 /// A weight matrix, packed once, with a bias. Clones share it.
 pub struct PackedLinear<O: TensorBackend = Cpu> {
@@ -46,7 +46,7 @@ impl<O: TensorBackend> PackedLinear<O> {
     pub fn new(backend: &O, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         const OP: &str = "PackedLinear";
         let weight = &weight.detach().to_device(&Device::Cpu)?;
-        let weight = packed(OP, backend.backend(), weight)?;
+        let weight = packed(OP, backend.backend(), weight, None)?;
         let bias = bias.map(|bias| bias.detach().to_device(&Device::Cpu)).transpose()?;
         let bias = bias.map(|bias| {
             let (storage, layout) = bias.storage_and_layout();
@@ -107,12 +107,11 @@ impl<O: TensorBackend> PackedLinear<O> {
         call.run::<O, T, _>(&self.backend, self, |Arrays { input, output, .. }, _, with, workspace| {
             let backend = with.backend.backend();
             let (x, z) = with.backend.halves(output)?;
-            let args = InProj::<O::Backend, T> {
+            let args = InProj::<O::Backend, T, 2> {
                 input,
                 weight: &*with.weight,
                 bias: with.bias.as_ref().map(|bias| backend.view(bias)),
-                x: Rows::new(x, input.rows(), d_inner)?,
-                z: Rows::new(z, input.rows(), d_inner)?,
+                outputs: [Rows::new(x, input.rows(), d_inner)?, Rows::new(z, input.rows(), d_inner)?],
             };
             Ok(backend.in_proj(args, workspace)?)
         })

@@ -2,8 +2,7 @@
 
 use super::device::TensorBackend;
 use super::var_builder::Variables;
-use crate::arrays::Error;
-use crate::arrays::{Batch, Slot};
+use crate::arrays::{Batch, Error, Slot};
 use crate::cpu::Cpu;
 use crate::model::{self, Logits, Scratch};
 use candle_core::{DType, Device, Result, Tensor};
@@ -124,7 +123,8 @@ impl<O: TensorBackend> Mamba<O> {
     /// Where a tensor is missing or of another shape.
     pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
-        let model = model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb))?;
+        let model =
+            model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb), Default::default())?;
         Ok(Self { backend, model, dtype })
     }
 

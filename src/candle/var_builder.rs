@@ -1,6 +1,7 @@
 //! A `VarBuilder` as the place where a model's weights come from.
 
 use super::device::packed;
+use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 use crate::model::ModelError;
 use crate::model::source::Source;
@@ -35,12 +36,12 @@ impl Source for Variables<'_> {
         &self,
         backend: &B,
         names: &[&str],
-        rows: usize,
-        cols: usize,
+        shape: [usize; 2],
+        format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError> {
         let name = self.find(names);
-        let tensor = self.tensor(&name, &[rows, cols], self.0.dtype())?;
-        packed("pack", backend, &tensor).map_err(|error| failed(&name, error))
+        let tensor = self.tensor(&name, &shape, self.0.dtype())?;
+        packed("pack", backend, &tensor, format).map_err(|error| failed(&name, error))
     }
 
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {

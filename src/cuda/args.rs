@@ -1,8 +1,7 @@
 //! The argument structs of `cuda/args.h`, field by field: pointers are device addresses, 0 where there is none.
 #![forbid(unsafe_code)]
 
-use crate::arrays::DType;
-use crate::arrays::{Error, Result};
+use crate::arrays::{DType, Error, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// `MK_CONV_CUT`: rows of a span of the convolution.

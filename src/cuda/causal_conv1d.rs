@@ -3,8 +3,7 @@
 use super::args::{CONV_CUT, ConvArgs, MOST_X, MOST_Y, extent, size, small, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::arrays::Result;
-use crate::arrays::{DType, Element};
+use crate::arrays::{DType, Element, Result};
 use crate::ops::{Activation, CausalConv1d};
 
 /// Threads of a block.

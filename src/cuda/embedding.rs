@@ -3,9 +3,7 @@
 use super::args::{EmbeddingArgs, MOST_X, MOST_Y, extent, size, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace, memory};
-use crate::arrays::Element;
-use crate::arrays::Result;
-use crate::backend::WeightMatrix;
+use crate::arrays::{Element, Result};
 use crate::ops::Embedding;
 
 /// Columns of a block.

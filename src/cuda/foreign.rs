@@ -2,8 +2,7 @@
 
 use super::memory::{View, ViewMut};
 use super::{Cuda, CudaBuilder, Target, gpu};
-use crate::arrays::Scalar;
-use crate::arrays::{Error, Result};
+use crate::arrays::{Error, Result, Scalar};
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 

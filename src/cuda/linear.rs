@@ -3,9 +3,7 @@
 use super::args::{ConvertArgs, LinearArgs, MOST_X, MOST_Y, extent, size, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::arrays::{DType, Element};
-use crate::arrays::{Error, Result, checked_product};
-use crate::backend::WeightMatrix;
+use crate::arrays::{DType, Element, Error, Result, checked_product};
 use crate::ops::{Epilogue, Linear};
 
 /// The most rows that the form for few rows takes.

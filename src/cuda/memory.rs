@@ -2,10 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::driver::Driver;
-use crate::arrays::Scalar;
 use crate::arrays::host::expect_host;
-use crate::arrays::{Error, Result};
-use crate::arrays::{Rows, Storage, not_within};
+use crate::arrays::{Error, Result, Rows, Scalar, Storage, not_within};
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::ops::Range;

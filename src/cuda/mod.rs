@@ -34,9 +34,7 @@ pub use memory::{Buffer, View, ViewMut};
 pub use weights::Weights;
 pub use workspace::Workspace;
 
-use crate::arrays::Rows;
-use crate::arrays::{Element, Scalar};
-use crate::arrays::{Error, Result};
+use crate::arrays::{Element, Error, Memory, Result, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 use driver::Driver;
@@ -165,11 +163,14 @@ impl Cuda {
     }
 }
 
-impl Backend for Cuda {
+impl Memory for Cuda {
     type View<'a, T: Scalar> = View<'a, T>;
     type ViewMut<'a, T: Scalar> = ViewMut<'a, T>;
     type Buffer<T: Scalar> = Buffer<T>;
     type Weights = Weights;
+}
+
+impl Backend for Cuda {
     type Workspace = Workspace;
 
     fn name(&self) -> &'static str {
@@ -200,8 +201,8 @@ impl Backend for Cuda {
         buffer.view_mut()
     }
 
-    fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Weights> {
-        Weights::new(&self.device, weight)
+    fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Weights> {
+        Weights::new(&self.device, weight, format)
     }
 
     fn step<E: From<Error>>(
@@ -212,7 +213,11 @@ impl Backend for Cuda {
         workspace.step(&self.device, ops)
     }
 
-    fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, workspace: &mut Workspace) -> Result<()> {
+    fn in_proj<T: Element, const N: usize>(
+        &self,
+        args: InProj<'_, Self, T, N>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
         in_proj::in_proj(self, args, workspace)
     }
 

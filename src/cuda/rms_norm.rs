@@ -3,8 +3,7 @@
 use super::args::{MOST_X, NormArgs, extent, size, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::arrays::Element;
-use crate::arrays::Result;
+use crate::arrays::{Element, Result};
 use crate::ops::RmsNorm;
 
 /// The most numbers of a row that are in shared memory at a time.

@@ -3,8 +3,7 @@
 use super::args::{CHUNK_CUT, MOST_X, MOST_Y, ScanArgs, WHOLE, extent, size, small, type_number};
 use super::driver::Launch;
 use super::{Cuda, Workspace};
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, checked_product};
+use crate::arrays::{Element, Error, Result, checked_product};
 use crate::ops::SelectiveScan;
 
 /// The most states per channel.

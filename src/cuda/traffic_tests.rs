@@ -238,12 +238,14 @@ fn in_proj_writes_both_halves_once() {
     let weight = weight.unwrap();
     let (mut x, mut z) = (counted.buffer::<f32>(tokens * d_inner), counted.buffer::<f32>(tokens * d_inner));
     let totals = counted.count(|cuda| {
-        let args = InProj::<Cuda, f32> {
+        let args = InProj::<Cuda, f32, 2> {
             input: Rows::new(cuda.view(&input), tokens, d_model)?,
             weight: &weight,
             bias: None,
-            x: Rows::new(cuda.view_mut(&mut x), tokens, d_inner)?,
-            z: Rows::new(cuda.view_mut(&mut z), tokens, d_inner)?,
+            outputs: [
+                Rows::new(cuda.view_mut(&mut x), tokens, d_inner)?,
+                Rows::new(cuda.view_mut(&mut z), tokens, d_inner)?,
+            ],
         };
         cuda.in_proj(args, &mut Default::default())
     });

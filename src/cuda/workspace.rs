@@ -4,8 +4,7 @@
 use super::args::{PADDING, Span, size};
 use super::driver::{Graph, Launch};
 use super::memory::{Device, Memory, OpenStep};
-use crate::arrays::Batch;
-use crate::arrays::{Error, Result};
+use crate::arrays::{Batch, Error, Result};
 use std::sync::Arc;
 
 /// Tables and graphs that a workspace keeps. Each serving loop has few shapes of batches at a time.

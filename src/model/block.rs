@@ -5,8 +5,7 @@ use super::scratch::Activations;
 use super::source::Source;
 use super::state::LayerState;
 use super::{Config, ModelError};
-use crate::arrays::Batch;
-use crate::arrays::Rows;
+use crate::arrays::{Batch, Rows, WeightFormat};
 use crate::backend::Backend;
 use crate::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, RmsNorm, SelectiveScan, layout};
 use std::ops::Range;
@@ -33,10 +32,11 @@ impl<B: Backend> Block<B> {
         config: &Config,
         source: &impl Source,
         layer: usize,
+        format: Option<WeightFormat>,
     ) -> Result<Self, ModelError> {
         let Config { d_model, d_inner, d_state, d_conv, dt_rank, .. } = *config;
         let name = |part: &str| format!("backbone.layers.{layer}.{part}");
-        let matrix = |part, rows, cols| source.matrix(backend, &[&name(part)], rows, cols);
+        let matrix = |part, rows, cols| source.matrix(backend, &[&name(part)], [rows, cols], format);
         let vector = |part, len| source.vector(backend, &name(part), len);
         let optional = |there: bool, part, len| there.then(|| vector(part, len)).transpose();
         let conv = source.widened(&name("mixer.conv1d.weight"), &[d_inner, 1, d_conv])?;

@@ -4,9 +4,7 @@
 use super::chunks::{cut, equal_steps, live};
 use super::scratch::Fitted;
 use super::{Mamba, ModelError, Scratch, State};
-use crate::arrays::Batch;
-use crate::arrays::checked_product;
-use crate::arrays::{Rows, Storage};
+use crate::arrays::{Batch, Rows, Storage, checked_product};
 use crate::backend::Backend;
 use crate::ops::{Embedding, Epilogue, Linear, RmsNorm};
 use std::ops::Range;

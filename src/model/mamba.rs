@@ -5,6 +5,7 @@ use super::block::Block;
 use super::source::Source;
 use super::weights::{self, Checkpoint};
 use super::{Config, ModelError, State};
+use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 use std::fmt;
 use std::path::Path;
@@ -23,6 +24,22 @@ pub struct Mamba<B: Backend> {
     pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; the embedding where there is none
 }
 
+/// The formats of a model's matrices. Without one, a matrix keeps the type that the checkpoint stores it in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeightFormats {
+    /// Of the matrices in the blocks.
+    pub blocks: Option<WeightFormat>,
+    /// Of the embedding and the head.
+    pub head: Option<WeightFormat>,
+}
+
+impl WeightFormats {
+    /// One format for all matrices.
+    pub const fn all(format: WeightFormat) -> Self {
+        Self { blocks: Some(format), head: Some(format) }
+    }
+}
+
 impl<B: Backend> Mamba<B> {
     /// Loads a checkpoint's directory: `config.json`, and `model.safetensors` or the shards that
     /// `model.safetensors.index.json` names.
@@ -34,11 +51,19 @@ impl<B: Backend> Mamba<B> {
     /// [`ModelError`] names the file, key or tensor that is missing, damaged or of another shape than the
     /// configuration asks for.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
+        Self::load_as(backend, dir, WeightFormats::default())
+    }
+
+    /// [`Mamba::load`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::load`]; [`ModelError::Kernel`] if the backend does not have a format.
+    pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
         let file = dir.join("config.json");
         let config = Config::parse(&weights::read_text(&file)?, &file.display().to_string())?;
         let files = weights::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_source(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint, formats)
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -46,30 +71,58 @@ impl<B: Backend> Mamba<B> {
     /// # Errors
     /// As [`Mamba::load`].
     pub fn from_bytes(backend: B, config_json: &str, safetensors: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_as(backend, config_json, safetensors, WeightFormats::default())
+    }
+
+    /// [`Mamba::from_bytes`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::load_as`].
+    pub fn from_bytes_as(
+        backend: B,
+        config_json: &str,
+        safetensors: &[u8],
+        formats: WeightFormats,
+    ) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
         let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
-        Self::from_source(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint, formats)
     }
 
     /// The small trained model that ships with this crate: its tokens are bytes.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] if there is no memory for it.
     #[cfg(feature = "demo")]
     pub fn demo(backend: B) -> Result<Self, ModelError> {
+        Self::demo_as(backend, WeightFormats::default())
+    }
+
+    /// [`Mamba::demo`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] if there is no memory for it, or the backend does not have a format.
+    #[cfg(feature = "demo")]
+    pub fn demo_as(backend: B, formats: WeightFormats) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
-        Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
+        Self::from_bytes_as(backend, config, include_bytes!("../../assets/demo/model.safetensors"), formats)
     }
 
     /// Loads the weights that `config` asks for.
-    pub(crate) fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+    pub(crate) fn from_source(
+        backend: B,
+        config: Config,
+        source: &impl Source,
+        formats: WeightFormats,
+    ) -> Result<Self, ModelError> {
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);
+        let matrix = |names: &[&str]| source.matrix(&backend, names, [vocab, d_model], formats.head);
         let embedding = matrix(&EMBEDDING)?;
         let lm_head = if config.tie_embeddings { None } else { Some(matrix(&["lm_head.weight"])?) };
         let norm_f = source.vector(&backend, "backbone.norm_f.weight", d_model)?;
-        let blocks = (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer));
+        let blocks =
+            (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer, formats.blocks));
         let blocks = blocks.collect::<Result<_, _>>()?;
         Ok(Self { backend, config, embedding, blocks, norm_f, lm_head })
     }

@@ -49,7 +49,7 @@ pub use config::Config;
 pub use error::ModelError;
 pub use forward::{Logits, Stage};
 pub use generate::{GenerateOptions, Generation};
-pub use mamba::Mamba;
+pub use mamba::{Mamba, WeightFormats};
 pub use sampler::{Sampler, Sampling};
 pub use scratch::Scratch;
 pub use state::State;

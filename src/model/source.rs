@@ -2,17 +2,19 @@
 #![forbid(unsafe_code)]
 
 use super::ModelError;
+use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 
 /// Tensors by their names in a checkpoint. Every shape is checked.
 pub(crate) trait Source {
-    /// The matrix `[rows, cols]` under the first of `names` that is there, packed in its stored type.
+    /// The matrix `[rows, cols]` under the first of `names` that exists, packed in a format or, without one, in its stored
+    /// type.
     fn matrix<B: Backend>(
         &self,
         backend: &B,
         names: &[&str],
-        rows: usize,
-        cols: usize,
+        shape: [usize; 2],
+        format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError>;
 
     /// The values of the tensor `name`, widened.

@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Config, ModelError};
-use crate::arrays::Storage;
-use crate::arrays::checked_product;
+use crate::arrays::{Storage, checked_product};
 use crate::backend::Backend;
 use crate::ops::layout;
 

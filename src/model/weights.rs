@@ -3,8 +3,7 @@
 
 use super::source::Source;
 use super::{ModelError, mapped};
-use crate::arrays::Rows;
-use crate::arrays::{Element, Scalar};
+use crate::arrays::{Element, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -128,16 +127,16 @@ impl Source for Checkpoint<'_> {
         &self,
         backend: &B,
         names: &[&str],
-        rows: usize,
-        cols: usize,
+        shape: [usize; 2],
+        format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError> {
-        let tensor = self.tensor(names, &[rows, cols])?;
-        Ok(match tensor.dtype {
-            Dtype::F32 => backend.pack(Rows::new(&elements::<f32>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::F16 => backend.pack(Rows::new(&elements::<f16>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::BF16 => backend.pack(Rows::new(&elements::<bf16>(tensor.bytes)?[..], rows, cols)?)?,
-            _ => return Err(tensor.unsupported()),
-        })
+        let tensor = self.tensor(names, &shape)?;
+        match tensor.dtype {
+            Dtype::F32 => pack::<B, f32>(backend, tensor.bytes, shape, format),
+            Dtype::F16 => pack::<B, f16>(backend, tensor.bytes, shape, format),
+            Dtype::BF16 => pack::<B, bf16>(backend, tensor.bytes, shape, format),
+            _ => Err(tensor.unsupported()),
+        }
     }
 
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -149,6 +148,20 @@ impl Source for Checkpoint<'_> {
             _ => Err(tensor.unsupported()),
         }
     }
+}
+
+fn pack<B: Backend, W: Element>(
+    backend: &B,
+    bytes: &[u8],
+    [rows, cols]: [usize; 2],
+    format: Option<WeightFormat>,
+) -> Result<B::Weights, ModelError> {
+    let elements = elements::<W>(bytes)?;
+    let weight = Rows::new(&elements[..], rows, cols)?;
+    Ok(match format {
+        Some(format) => backend.pack_as(weight, format)?,
+        None => backend.pack(weight)?,
+    })
 }
 
 impl Tensor<'_> {

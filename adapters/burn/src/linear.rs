@@ -67,12 +67,14 @@ impl PackedLinear {
             let rows = input.rows::<T>()?;
             let mut x = self.cpu.zeros::<T>(rows.rows() * d_inner)?;
             let mut z = self.cpu.zeros::<T>(rows.rows() * d_inner)?;
-            let args = InProj::<Cpu, T> {
+            let args = InProj::<Cpu, T, 2> {
                 input: rows,
                 weight: &self.weight,
                 bias: self.bias.as_deref(),
-                x: Rows::new(&mut x[..], rows.rows(), d_inner)?,
-                z: Rows::new(&mut z[..], rows.rows(), d_inner)?,
+                outputs: [
+                    Rows::new(&mut x[..], rows.rows(), d_inner)?,
+                    Rows::new(&mut z[..], rows.rows(), d_inner)?,
+                ],
             };
             with_workspace(|workspace| self.cpu.in_proj(args, workspace))?;
             Ok((tensor(x, dims.clone()), tensor(z, dims)))

@@ -1,14 +1,13 @@
 //! `mamba generate`: the text that continues a prompt.
 
+use crate::model_args::{ModelArgs, ModelSource, Task};
 use crate::text::Codec;
-use crate::{ModelArgs, Task, load};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mamba_kernels::Backend;
 use mamba_kernels::model::{GenerateOptions, Generation, Sampler, Sampling};
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const DEFAULT_PROMPT: &str = "It was a";
@@ -81,8 +80,8 @@ impl Generate {
             seed: self.seed,
         })?;
         let options = GenerateOptions { max_tokens: self.max_tokens, sampler, ..Default::default() };
-        let dir = self.model.model.clone();
-        self.model.run(Continue { dir, prompt, echo: !self.no_echo, options })
+        let model = self.model.source();
+        self.model.run(Continue { model, prompt, echo: !self.no_echo, options })
     }
 }
 
@@ -110,7 +109,7 @@ fn read_prompt(argument: Option<&str>) -> anyhow::Result<Vec<u8>> {
 }
 
 struct Continue {
-    dir: Option<PathBuf>,
+    model: ModelSource,
     prompt: Vec<u8>,
     echo: bool,
     options: GenerateOptions,
@@ -118,10 +117,10 @@ struct Continue {
 
 impl Task for Continue {
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let Self { dir, prompt, echo, mut options } = self;
-        let model = load(backend, dir.as_deref())?;
+        let Self { model: source, prompt, echo, mut options } = self;
+        let model = source.load(backend)?;
         let config = model.config();
-        let codec = Codec::open(dir.as_deref(), config.vocab_size)?;
+        let codec = Codec::open(source.dir.as_deref(), config.vocab_size)?;
         options.stop_tokens.extend(codec.end_of_text(config.eos_token_id));
 
         let mut decoder = codec.decoder();

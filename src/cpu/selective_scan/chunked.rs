@@ -82,8 +82,6 @@ pub(super) unsafe fn chunked(
     Ok(())
 }
 
-/// # Safety
-/// Of its methods: the conditions of [`chunked`], and `states` has two states per chunk, which nobody else accesses.
 impl Chunked<'_> {
     /// The state before chunk `i`.
     fn before(&self, i: usize) -> *mut f32 {
@@ -91,6 +89,9 @@ impl Chunked<'_> {
     }
 
     /// The first chunk of several works on a copy of the state: the slot is written at the end.
+    ///
+    /// # Safety
+    /// The conditions of [`chunked`], and `states` has two states per chunk, which nobody else accesses.
     unsafe fn copy_states(&self) {
         let size = self.scan.state_size();
         for (i, chunk) in self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.first && !chunk.last) {
@@ -128,6 +129,9 @@ impl Chunked<'_> {
     }
 
     /// Does the work of each chunk that has some.
+    ///
+    /// # Safety
+    /// As for [`Chunked::copy_states`].
     unsafe fn run(&self, cpu: &Cpu, work: fn(&Self, usize) -> Option<Work>) {
         let lanes = lanes(cpu.isa);
         let strips = self.scan.strips(lanes);
@@ -159,6 +163,9 @@ impl Chunked<'_> {
     }
 
     /// Pass 2.
+    ///
+    /// # Safety
+    /// As for [`Chunked::copy_states`].
     unsafe fn carry(&self, cpu: &Cpu) {
         let (size, lanes) = (self.scan.state_size(), lanes(cpu.isa));
         let carry = carry(cpu.isa);

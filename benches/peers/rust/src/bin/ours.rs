@@ -1,17 +1,26 @@
 //! This crate: the model where a folder is named; its products in the bf16 mode where that is `bf16dot`; else the ops.
 
-use mamba_kernels::cpu::Products;
 use mamba_kernels::model::{Logits, Mamba, Scratch};
 use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, Linear, SelectiveScan};
-use mamba_kernels::{Backend, Batch, Cpu, Element, Rows, bf16};
+use mamba_kernels::{Backend, Batch, Cpu, Element, Rows, WeightFormat, bf16};
 use mamba_kernels_peers::{PRODUCTS, Work, arguments, check_tokens, prompt, serve, values};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-fn product<W: Element>(cpu: &Cpu, name: String, [m, k, n]: [usize; 3]) -> Work {
+/// A product with weights of type `W`, packed as that or in a format of their own.
+fn product<W: Element>(
+    cpu: &Cpu,
+    name: String,
+    [m, k, n]: [usize; 3],
+    format: Option<WeightFormat>,
+) -> Work {
     let cpu = cpu.clone();
     let weight: Vec<W> = values(n * k).into_iter().map(W::from_f32).collect();
-    let weight = cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap();
+    let weight = Rows::new(&weight[..], n, k).unwrap();
+    let weight = match format {
+        Some(format) => cpu.pack_as(weight, format).unwrap(),
+        None => cpu.pack(weight).unwrap(),
+    };
     let (input, mut output) = (values(m * k), vec![0.0f32; m * n]);
     let mut workspace = Default::default();
     let run = move || {
@@ -27,17 +36,17 @@ fn product<W: Element>(cpu: &Cpu, name: String, [m, k, n]: [usize; 3]) -> Work {
     (name, Box::new(run), 1.0)
 }
 
-/// Of bf16 weights, as the backend's products are.
-fn bf16_products(cpu: &Cpu) -> Vec<Work> {
+/// Of bf16 weights.
+fn bf16_products(cpu: &Cpu, format: Option<WeightFormat>) -> Vec<Work> {
     [PRODUCTS[2], PRODUCTS[7]]
-        .map(|(name, m, k, n)| product::<bf16>(cpu, format!("{name}_bf16"), [m, k, n]))
+        .map(|(name, m, k, n)| product::<bf16>(cpu, format!("{name}_bf16"), [m, k, n], format))
         .into()
 }
 
 fn ops(cpu: &Cpu) -> Vec<Work> {
     let mut work: Vec<Work> =
-        PRODUCTS.iter().map(|&(name, m, k, n)| product::<f32>(cpu, name.into(), [m, k, n])).collect();
-    work.extend(bf16_products(cpu));
+        PRODUCTS.iter().map(|&(name, m, k, n)| product::<f32>(cpu, name.into(), [m, k, n], None)).collect();
+    work.extend(bf16_products(cpu, None));
     let (l, d, n) = (2048, 1536, 16);
     let (u, delta, z, bc) = (values(l * d), values(l * d), values(l * d), values(l * 2 * n));
     let a: Vec<f32> = (0..n * d).map(|i| -(1.0 + (i / d) as f32)).collect();
@@ -98,8 +107,8 @@ fn main() {
         return serve(&version, ops(&cpu), || None);
     }
     if model == "bf16dot" {
-        let cpu = Cpu::builder().threads(threads).products(Products::Bf16Dot).build().unwrap();
-        return serve(&format!("{version}, Products::Bf16Dot"), bf16_products(&cpu), || None);
+        let work = bf16_products(&cpu, Some(WeightFormat::Bf16Pairs));
+        return serve(&format!("{version}, WeightFormat::Bf16Pairs"), work, || None);
     }
     let model = Rc::new(Mamba::load(cpu, model.as_ref()).unwrap());
     let scratch = Rc::new(RefCell::new(Scratch::with_chunk_tokens(512)));
