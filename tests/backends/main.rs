@@ -5,34 +5,15 @@
 //! cases per property. With `-- --show-output` the comparisons with the oracle print how near the errors come to
 //! their bounds.
 
-#[path = "../shared/absent.rs"]
-mod absent;
-mod arrays;
-mod bounds;
-mod case;
-mod causal_conv1d;
-mod closeness;
-#[cfg(feature = "cuda")]
-mod cuda_inexact;
-mod draw;
-mod elementary;
-mod embedding;
-mod golden;
-mod in_proj;
-mod instances;
-mod linear;
-mod modes;
-mod past_caches;
+mod harness;
+mod ops;
 mod properties;
-mod refusals;
-mod rms_norm;
-mod selective_scan;
-mod sequences;
-mod shapes;
+#[path = "../shared/skip.rs"]
+mod skip;
 
-use instances::{cpu, cpu_inexact, reference};
+use harness::backends_under_test::{cpu, cpu_inexact, reference};
 #[cfg(feature = "cuda")]
-use instances::{cuda, cuda_inexact};
+use harness::backends_under_test::{cuda, cuda_inexact};
 
 /// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
 /// none.
@@ -43,15 +24,15 @@ macro_rules! tests {
                 #[test]
                 fn $property() {
                     if let Some(devices) = crate::$make($name) {
-                        tests!(@call $module::$property $group $($case)?)(&devices);
+                        tests!(@call $module::$property $($case)?)(&devices);
                     }
                 }
             )+
         }
     )+};
-    (@call $module:ident::$property:ident $group:ident) => { crate::$module::$property };
-    (@call $module:ident::$property:ident $group:ident $case:ident) => {
-        crate::$module::$property::<_, crate::$group::$case>
+    (@call $module:ident::$property:ident) => { crate::properties::$module::$property };
+    (@call $module:ident::$property:ident $case:ident) => {
+        crate::properties::$module::$property::<_, crate::ops::$case>
     };
 }
 
@@ -60,54 +41,54 @@ macro_rules! exact {
     ($make:ident($name:literal)) => {
         tests! { $make($name):
             linear:
-                properties::equals_reference<Linear>,
-                properties::equals_contract_bits<Linear>,
-                properties::equals_portable_bits<Linear>,
-                properties::any_layout_gives_the_same_bits<Linear>,
-                properties::any_rows_give_the_same_bits<Linear>,
-                properties::refuses_wrong_arguments<Linear>;
+                every_op::equals_reference<Linear>,
+                every_op::equals_contract_bits<Linear>,
+                every_op::equals_portable_bits<Linear>,
+                every_op::any_layout_gives_the_same_bits<Linear>,
+                every_op::any_rows_give_the_same_bits<Linear>,
+                every_op::refuses_wrong_arguments<Linear>;
             in_proj:
-                properties::equals_reference<InProj>,
-                properties::equals_contract_bits<InProj>,
-                properties::equals_portable_bits<InProj>,
-                properties::any_layout_gives_the_same_bits<InProj>,
-                properties::any_rows_give_the_same_bits<InProj>,
-                properties::equals_two_linears,
-                properties::refuses_wrong_arguments<InProj>;
+                every_op::equals_reference<InProj>,
+                every_op::equals_contract_bits<InProj>,
+                every_op::equals_portable_bits<InProj>,
+                every_op::any_layout_gives_the_same_bits<InProj>,
+                every_op::any_rows_give_the_same_bits<InProj>,
+                every_op::equals_two_linears,
+                every_op::refuses_wrong_arguments<InProj>;
             rms_norm:
-                properties::equals_reference<RmsNorm>,
-                properties::equals_contract_bits<RmsNorm>,
-                properties::equals_portable_bits<RmsNorm>,
-                properties::any_layout_gives_the_same_bits<RmsNorm>,
-                properties::any_rows_give_the_same_bits<RmsNorm>,
-                properties::refuses_wrong_arguments<RmsNorm>;
+                every_op::equals_reference<RmsNorm>,
+                every_op::equals_contract_bits<RmsNorm>,
+                every_op::equals_portable_bits<RmsNorm>,
+                every_op::any_layout_gives_the_same_bits<RmsNorm>,
+                every_op::any_rows_give_the_same_bits<RmsNorm>,
+                every_op::refuses_wrong_arguments<RmsNorm>;
             embedding:
-                properties::equals_reference<Embedding>,
-                properties::equals_contract_bits<Embedding>,
-                properties::equals_portable_bits<Embedding>,
-                properties::any_layout_gives_the_same_bits<Embedding>,
-                properties::any_rows_give_the_same_bits<Embedding>,
-                properties::refuses_wrong_arguments<Embedding>;
+                every_op::equals_reference<Embedding>,
+                every_op::equals_contract_bits<Embedding>,
+                every_op::equals_portable_bits<Embedding>,
+                every_op::any_layout_gives_the_same_bits<Embedding>,
+                every_op::any_rows_give_the_same_bits<Embedding>,
+                every_op::refuses_wrong_arguments<Embedding>;
             causal_conv1d:
-                properties::equals_reference<CausalConv1d>,
-                properties::equals_contract_bits<CausalConv1d>,
-                properties::equals_portable_bits<CausalConv1d>,
-                properties::any_layout_gives_the_same_bits<CausalConv1d>,
-                sequences::any_split_gives_the_same_bits<CausalConv1d>,
-                sequences::any_batch_gives_the_same_bits<CausalConv1d>,
-                sequences::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
-                sequences::later_inputs_change_no_earlier_output<CausalConv1d>,
-                properties::refuses_wrong_arguments<CausalConv1d>;
+                every_op::equals_reference<CausalConv1d>,
+                every_op::equals_contract_bits<CausalConv1d>,
+                every_op::equals_portable_bits<CausalConv1d>,
+                every_op::any_layout_gives_the_same_bits<CausalConv1d>,
+                sequential::any_split_gives_the_same_bits<CausalConv1d>,
+                sequential::any_batch_gives_the_same_bits<CausalConv1d>,
+                sequential::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
+                sequential::later_inputs_change_no_earlier_output<CausalConv1d>,
+                every_op::refuses_wrong_arguments<CausalConv1d>;
             selective_scan:
-                properties::equals_reference<SelectiveScan>,
-                properties::equals_contract_bits<SelectiveScan>,
-                properties::equals_portable_bits<SelectiveScan>,
-                properties::any_layout_gives_the_same_bits<SelectiveScan>,
-                sequences::any_split_gives_the_same_bits<SelectiveScan>,
-                sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-                sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-                sequences::later_inputs_change_no_earlier_output<SelectiveScan>,
-                properties::refuses_wrong_arguments<SelectiveScan>;
+                every_op::equals_reference<SelectiveScan>,
+                every_op::equals_contract_bits<SelectiveScan>,
+                every_op::equals_portable_bits<SelectiveScan>,
+                every_op::any_layout_gives_the_same_bits<SelectiveScan>,
+                sequential::any_split_gives_the_same_bits<SelectiveScan>,
+                sequential::any_batch_gives_the_same_bits<SelectiveScan>,
+                sequential::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                sequential::later_inputs_change_no_earlier_output<SelectiveScan>,
+                every_op::refuses_wrong_arguments<SelectiveScan>;
             golden:
                 golden::causal_conv1d,
                 golden::selective_scan,
@@ -129,34 +110,34 @@ macro_rules! isa {
                     elementary::equals_portable_bits,
                     elementary::any_slice_gives_the_same_bits;
                 weights:
-                    properties::linear_refuses_weights_of_another_isa,
-                    properties::in_proj_refuses_weights_of_another_isa;
+                    every_op::linear_refuses_weights_of_another_isa,
+                    every_op::in_proj_refuses_weights_of_another_isa;
             }
             mod inexact {
                 tests! { cpu_inexact($literal):
                     linear:
-                        modes::equals_reference<Linear>,
-                        modes::equals_stated_bits<Linear>,
-                        modes::equals_portable_bits<Linear>,
-                        modes::linear_refuses_weights_of_the_other_mode,
-                        properties::any_layout_gives_the_same_bits<Linear>,
-                        properties::any_rows_give_the_same_bits<Linear>;
+                        inexact::equals_reference<Linear>,
+                        inexact::equals_stated_bits<Linear>,
+                        inexact::equals_portable_bits<Linear>,
+                        inexact::linear_refuses_weights_of_the_other_mode,
+                        every_op::any_layout_gives_the_same_bits<Linear>,
+                        every_op::any_rows_give_the_same_bits<Linear>;
                     in_proj:
-                        modes::equals_reference<InProj>,
-                        modes::equals_stated_bits<InProj>,
-                        modes::equals_portable_bits<InProj>,
-                        modes::in_proj_refuses_weights_of_the_other_mode,
-                        properties::any_layout_gives_the_same_bits<InProj>,
-                        properties::any_rows_give_the_same_bits<InProj>;
+                        inexact::equals_reference<InProj>,
+                        inexact::equals_stated_bits<InProj>,
+                        inexact::equals_portable_bits<InProj>,
+                        inexact::in_proj_refuses_weights_of_the_other_mode,
+                        every_op::any_layout_gives_the_same_bits<InProj>,
+                        every_op::any_rows_give_the_same_bits<InProj>;
                     selective_scan:
-                        modes::equals_reference<SelectiveScan>,
-                        modes::equals_stated_bits<SelectiveScan>,
-                        modes::equals_portable_bits<SelectiveScan>,
-                        modes::a_long_chunk_gives_the_exact_bits,
-                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
-                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
+                        inexact::equals_reference<SelectiveScan>,
+                        inexact::equals_stated_bits<SelectiveScan>,
+                        inexact::equals_portable_bits<SelectiveScan>,
+                        inexact::a_long_chunk_gives_the_exact_bits,
+                        every_op::any_layout_gives_the_same_bits<SelectiveScan>,
+                        sequential::any_batch_gives_the_same_bits<SelectiveScan>,
+                        sequential::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+                        sequential::later_inputs_change_no_earlier_output<SelectiveScan>;
                 }
             }
         })+
@@ -203,30 +184,30 @@ mod cuda_executor {
 mod reference {
     tests! { reference("reference"):
         linear:
-            properties::any_layout_gives_the_same_bits<Linear>,
-            properties::refuses_wrong_arguments<Linear>;
+            every_op::any_layout_gives_the_same_bits<Linear>,
+            every_op::refuses_wrong_arguments<Linear>;
         in_proj:
-            properties::any_layout_gives_the_same_bits<InProj>,
-            properties::equals_two_linears,
-            properties::refuses_wrong_arguments<InProj>;
+            every_op::any_layout_gives_the_same_bits<InProj>,
+            every_op::equals_two_linears,
+            every_op::refuses_wrong_arguments<InProj>;
         rms_norm:
-            properties::any_layout_gives_the_same_bits<RmsNorm>,
-            properties::refuses_wrong_arguments<RmsNorm>;
+            every_op::any_layout_gives_the_same_bits<RmsNorm>,
+            every_op::refuses_wrong_arguments<RmsNorm>;
         embedding:
-            properties::any_layout_gives_the_same_bits<Embedding>,
-            properties::refuses_wrong_arguments<Embedding>;
+            every_op::any_layout_gives_the_same_bits<Embedding>,
+            every_op::refuses_wrong_arguments<Embedding>;
         causal_conv1d:
-            properties::any_layout_gives_the_same_bits<CausalConv1d>,
-            sequences::any_batch_gives_the_same_bits<CausalConv1d>,
-            sequences::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
-            sequences::later_inputs_change_no_earlier_output<CausalConv1d>,
-            properties::refuses_wrong_arguments<CausalConv1d>;
+            every_op::any_layout_gives_the_same_bits<CausalConv1d>,
+            sequential::any_batch_gives_the_same_bits<CausalConv1d>,
+            sequential::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
+            sequential::later_inputs_change_no_earlier_output<CausalConv1d>,
+            every_op::refuses_wrong_arguments<CausalConv1d>;
         selective_scan:
-            properties::any_layout_gives_the_same_bits<SelectiveScan>,
-            sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-            sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-            sequences::later_inputs_change_no_earlier_output<SelectiveScan>,
-            properties::refuses_wrong_arguments<SelectiveScan>;
+            every_op::any_layout_gives_the_same_bits<SelectiveScan>,
+            sequential::any_batch_gives_the_same_bits<SelectiveScan>,
+            sequential::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
+            sequential::later_inputs_change_no_earlier_output<SelectiveScan>,
+            every_op::refuses_wrong_arguments<SelectiveScan>;
         golden:
             golden::causal_conv1d,
             golden::selective_scan,

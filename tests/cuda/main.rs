@@ -2,8 +2,8 @@
 //! bounds, memory of another device refused, and errors where there is no driver.
 #![cfg(feature = "cuda")]
 
-#[path = "../shared/absent.rs"]
-mod absent;
+#[path = "../shared/skip.rs"]
+mod skip;
 mod errors;
 mod many_states;
 #[cfg(feature = "model")]

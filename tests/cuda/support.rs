@@ -1,6 +1,6 @@
 //! The backends that the tests run on.
 
-use crate::absent;
+use crate::skip;
 use mamba_kernels::Cuda;
 use mamba_kernels::cuda::CudaBuilder;
 
@@ -8,5 +8,5 @@ use mamba_kernels::cuda::CudaBuilder;
 /// failure where `MAMBA_KERNELS_REQUIRE` names it.
 pub fn backends(choose: impl Fn(CudaBuilder) -> CudaBuilder) -> Vec<Cuda> {
     let targets = [("cuda", Cuda::builder()), ("cuda-executor", Cuda::builder().executor())];
-    targets.into_iter().filter_map(|(name, builder)| absent::cuda(name, choose(builder))).collect()
+    targets.into_iter().filter_map(|(name, builder)| skip::cuda(name, choose(builder))).collect()
 }

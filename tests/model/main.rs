@@ -2,8 +2,8 @@
 #![cfg(feature = "model")]
 
 #[cfg(feature = "cuda")]
-#[path = "../shared/absent.rs"]
-mod absent;
+#[path = "../shared/skip.rs"]
+mod skip;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
