@@ -174,3 +174,7 @@ mod tests {
         assert_eq!(<f16 as Element>::from_f64(1.499_999_999_9 * 2f64.powi(-24)).to_bits(), 1);
     }
 }
+
+/// Runs a body with `$T` standing for the element type of a `DType`: `with_element_type!(dtype, T => f::<T>(..), else => error)`.
+#[macro_export]
+macro_rules! with_element_type { ($dtype:expr, $T:ident => $body:expr, else => $other:expr) => { match $dtype { $crate::DType::F32 => { type $T = f32; $body } $crate::DType::F16 => { type $T = $crate::f16; $body } $crate::DType::BF16 => { type $T = $crate::bf16; $body } _ => $other } } }

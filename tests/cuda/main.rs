@@ -2,10 +2,10 @@
 //! bounds, memory of another device refused, and errors where there is no driver.
 #![cfg(feature = "cuda")]
 
-#[path = "../shared/skip.rs"]
-mod skip;
 mod errors;
 mod many_states;
+#[path = "../shared/skip.rs"]
+mod skip;
 #[cfg(feature = "model")]
 mod steps;
 mod support;

@@ -1,33 +1,12 @@
 //! Arrays on the host, how they lie in a backend's buffer, and comparison by bits.
 
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Rows, Storage, bf16, f16};
 use proptest::test_runner::TestCaseError;
 use std::cell::RefCell;
 
 /// The result of one check of one case.
 pub type Check = Result<(), TestCaseError>;
-
-/// Runs `$body` with `$T` as the storage type that a [`DType`] names.
-macro_rules! with_type {
-    ($dtype:expr, $T:ident => $body:expr) => {
-        match $dtype {
-            mamba_kernels::DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            mamba_kernels::DType::F16 => {
-                type $T = mamba_kernels::f16;
-                $body
-            }
-            mamba_kernels::DType::BF16 => {
-                type $T = mamba_kernels::bf16;
-                $body
-            }
-            other => panic!("{other} is not a type of activations"),
-        }
-    };
-}
-pub(crate) use with_type;
 
 /// `value` as the storage type holds it.
 pub fn stored(value: f32, dtype: DType) -> f32 {
@@ -198,11 +177,11 @@ impl<'d, B: Backend, T: Element> Placed<'d, B, T> {
 
 /// Packs a weight matrix, whatever its storage type.
 pub fn pack<B: Backend>(backend: &B, weight: &Matrix) -> B::Weights {
-    with_type!(weight.dtype, W => {
+    with_element_type!(weight.dtype, W => {
         // the backend reads weights from the host's memory: the gaps are NaN here too
         let reference = Device::new(mamba_kernels::Reference);
         backend.pack::<W>(Placed::<_, W>::input(&reference, weight).rows()).unwrap()
-    })
+    }, else => unreachable!("no type of activations"))
 }
 
 /// All that an op wrote, or may have written.

@@ -1,12 +1,12 @@
 //! The instances that the suite runs on, and what happens where the hardware for one is absent.
 
+use crate::harness::arrays::Device;
+use crate::ops::Linear;
+use crate::ops::SelectiveScan;
+use crate::properties::inexact::Inexact;
 use crate::skip::skip;
 #[cfg(feature = "cuda")]
 use crate::skip::{self, say};
-use crate::harness::arrays::Device;
-use crate::ops::Linear;
-use crate::properties::inexact::Inexact;
-use crate::ops::SelectiveScan;
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 #[cfg(feature = "cuda")]

@@ -2,13 +2,13 @@
 //! where they do not apply.
 
 use crate::harness::arrays::{Check, Device};
-use crate::harness::error_analysis::Approx;
 use crate::harness::case::Case;
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Flavour;
 use crate::ops::InProj;
 use crate::ops::linear::{self, Linear};
-use crate::properties::every_op::{ends, for_cases, mixed};
 use crate::ops::selective_scan::{self, SelectiveScan};
+use crate::properties::every_op::{ends, for_cases, mixed};
 use mamba_kernels::cpu::{CpuBuilder, Isa, ScanOrder};
 use mamba_kernels::{Cpu, Cuda, DType, Reference};
 use std::num::NonZeroUsize;
@@ -81,13 +81,15 @@ pub fn linear_is_within_its_bound(devices: &[Device<Cuda>]) {
 
 pub fn in_proj_is_within_its_bound(devices: &[Device<Cuda>]) {
     let applies = |case: &InProj| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
-    let bounds = |case: &InProj| case.halves().iter().map(linear::error_analysis::linear_on_tensor_cores).collect();
+    let bounds =
+        |case: &InProj| case.halves().iter().map(linear::error_analysis::linear_on_tensor_cores).collect();
     check_all(ends(devices)[1], applies, bounds, InProj::large());
 }
 
 pub fn scan_is_within_its_bound(devices: &[Device<Cuda>]) {
     let applies = |case: &SelectiveScan| case.sequences.lengths.iter().any(|&length| length > CHUNK.get());
-    let bounds = |case: &SelectiveScan| selective_scan::error_analysis::selective_scan_in_chunks(case, CHUNK.get());
+    let bounds =
+        |case: &SelectiveScan| selective_scan::error_analysis::selective_scan_in_chunks(case, CHUNK.get());
     check_all(ends(devices)[1], applies, bounds, selective_scan::long());
 }
 

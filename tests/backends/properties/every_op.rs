@@ -1,8 +1,8 @@
 //! What holds for every op on every backend.
 
 use crate::harness::arrays::{Check, Device, same_bits, stored};
-use crate::harness::error_analysis::Approx;
 use crate::harness::case::{Case, Rowwise};
+use crate::harness::error_analysis::Approx;
 use crate::harness::error_ratio::Closeness;
 use crate::harness::random::{Draw, Flavour};
 use crate::ops::InProj;

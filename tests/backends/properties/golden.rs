@@ -4,11 +4,11 @@
 //! against the golden data as they do against the oracle.
 
 use crate::harness::arrays::{Device, Layout, Matrix};
-use crate::harness::error_analysis::Approx;
 use crate::harness::case::Case;
-use crate::ops::CausalConv1d;
+use crate::harness::error_analysis::Approx;
 use crate::harness::error_ratio::{Closeness, F64_PART};
 use crate::harness::random::Sequences;
+use crate::ops::CausalConv1d;
 use crate::ops::RmsNorm;
 use crate::ops::SelectiveScan;
 use mamba_kernels::ops::{Activation, layout};

@@ -1,13 +1,13 @@
 //! The inexact modes of the CPU: within their bounds, and the same bits on every instruction set.
 
 use crate::harness::arrays::Device;
-use crate::harness::error_analysis::Approx;
 use crate::harness::case::Case;
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Flavour;
 use crate::ops::InProj;
 use crate::ops::linear::{self, Linear};
-use crate::properties::every_op::{self, refused};
 use crate::ops::selective_scan::{self, SelectiveScan};
+use crate::properties::every_op::{self, refused};
 use mamba_kernels::cpu::{CpuBuilder, Isa, Products, ScanOrder};
 use mamba_kernels::{Backend, Cpu};
 use std::num::NonZeroUsize;

@@ -1,11 +1,12 @@
 //! Cases of `causal_conv1d`.
 
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed};
 use crate::harness::case::{Case, Sequential, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::{Draw, Sequences};
 use crate::harness::shapes;
 use mamba_kernels::ops::{self, Activation};
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result};
 use proptest::prelude::*;
 
@@ -124,7 +125,7 @@ impl Case for CausalConv1d {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, _: &B) -> (Result<()>, Outcome) {
-        with_type!(self.input.dtype, T => self.run_as::<B, T>(device))
+        with_element_type!(self.input.dtype, T => self.run_as::<B, T>(device), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

@@ -1,10 +1,11 @@
 //! Cases of `embedding`.
 
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack};
 use crate::harness::case::{Case, Rowwise, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Draw;
 use crate::harness::shapes;
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result, Storage, ops};
 use proptest::prelude::*;
 
@@ -85,7 +86,7 @@ impl Case for Embedding {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, packer: &B) -> (Result<()>, Outcome) {
-        with_type!(self.output.dtype, U => self.run_as::<B, U>(device, packer))
+        with_element_type!(self.output.dtype, U => self.run_as::<B, U>(device, packer), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

@@ -1,11 +1,12 @@
 //! Cases of `linear`.
 
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack};
 use crate::harness::case::{Case, Rowwise, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Draw;
 use crate::harness::shapes;
 use mamba_kernels::ops::{self, Epilogue};
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -118,9 +119,9 @@ impl Case for Linear {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, packer: &B) -> (Result<()>, Outcome) {
-        with_type!(self.input.dtype, T => with_type!(self.output.dtype, U => {
+        with_element_type!(self.input.dtype, T => with_element_type!(self.output.dtype, U => {
             self.run_as::<B, T, U>(device, packer)
-        }))
+        }, else => unreachable!("no type of activations")), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

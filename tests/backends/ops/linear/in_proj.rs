@@ -1,12 +1,13 @@
 //! Cases of `in_proj`.
 
 use super::Linear;
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, pack};
 use crate::harness::case::{Case, Rowwise, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Draw;
 use crate::harness::shapes;
 use mamba_kernels::ops::{self, Epilogue};
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result};
 use proptest::prelude::*;
 
@@ -112,7 +113,7 @@ impl Case for InProj {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, packer: &B) -> (Result<()>, Outcome) {
-        with_type!(self.input.dtype, T => self.run_as::<B, T>(device, packer))
+        with_element_type!(self.input.dtype, T => self.run_as::<B, T>(device, packer), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

@@ -1,10 +1,11 @@
 //! Cases of `rms_norm`.
 
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed};
 use crate::harness::case::{Case, Rowwise, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::Draw;
 use crate::harness::shapes;
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result, ops};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -115,9 +116,9 @@ impl Case for RmsNorm {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, _: &B) -> (Result<()>, Outcome) {
-        with_type!(self.input.dtype, T => with_type!(self.output.dtype, U => {
+        with_element_type!(self.input.dtype, T => with_element_type!(self.output.dtype, U => {
             self.run_as::<B, T, U>(device)
-        }))
+        }, else => unreachable!("no type of activations")), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

@@ -1,10 +1,11 @@
 //! Cases of `selective_scan`.
 
-use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed, with_type};
-use crate::harness::error_analysis::Approx;
+use crate::harness::arrays::{Device, Layout, Matrix, Outcome, Placed};
 use crate::harness::case::{Case, Sequential, Wrong};
+use crate::harness::error_analysis::Approx;
 use crate::harness::random::{Draw, Sequences};
 use crate::harness::shapes;
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, DType, Element, Result, ops};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -174,7 +175,7 @@ impl Case for SelectiveScan {
     }
 
     fn run_packed_by<B: Backend>(&self, device: &Device<B>, _: &B) -> (Result<()>, Outcome) {
-        with_type!(self.u.dtype, T => self.run_as::<B, T>(device))
+        with_element_type!(self.u.dtype, T => self.run_as::<B, T>(device), else => unreachable!("no type of activations"))
     }
 
     fn before(&self) -> Outcome {

@@ -6,15 +6,16 @@
 //! limit, and is measured again right before and after each round. Writes `target/roofline.json`,
 //! `target/ceilings.json` and `target/roofline.svg`.
 
-mod cases;
-#[path = "report/files.rs"]
+#[path = "../harness/files.rs"]
 mod files;
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../machine/mod.rs"]
 mod machine;
-#[path = "report/roofline_plot.rs"]
-mod roofline_plot;
+mod plot;
 
-use cases::model::{Forward, SHAPE_130M, Weights};
-use cases::{Case, Conv, Norm, Product, Scan, Work, checked};
+use harness::model::{Forward, SHAPE_130M, Weights};
+use harness::{Conv, Norm, Product, Scan, Work, Workload, checked};
 use machine::{Level, Memory, Traffic, bf16_dot_peak, elementary_rate, fma_peak};
 use mamba_kernels::Cpu;
 use mamba_kernels::DType::{BF16, F16, F32};
@@ -208,7 +209,7 @@ impl Bench {
     }
 
     /// Rounds of ceiling, kernel, ceiling; the round with the median fraction is the row.
-    fn row(&mut self, case: &dyn Case, cpu: &Cpu, ceilings: &Ceilings) -> Option<Row> {
+    fn row(&mut self, case: &dyn Workload, cpu: &Cpu, ceilings: &Ceilings) -> Option<Row> {
         let (isa, threads) = (cpu.isa(), cpu.threads());
         if !format!("{}/cpu-{isa}/t{threads}", case.id()).contains(&self.filter) {
             return None;
@@ -255,8 +256,8 @@ impl Bench {
 
 /// The kernels at the 130m shape, of prefill and of decode, and beyond it where the figures tell something. The
 /// number is how many of the instruction sets run the case, the fastest first.
-fn cases() -> Vec<(Box<dyn Case>, usize)> {
-    let mut cases: Vec<(Box<dyn Case>, usize)> = Vec::new();
+fn cases() -> Vec<(Box<dyn Workload>, usize)> {
+    let mut cases: Vec<(Box<dyn Workload>, usize)> = Vec::new();
     for (role, sizes, dtype, sets) in [
         ("in_proj", [2048, 768, 3072], F32, 2),
         ("in_proj", [512, 768, 3072], F32, 2),
@@ -280,7 +281,7 @@ fn cases() -> Vec<(Box<dyn Case>, usize)> {
     ] {
         cases.push((Box::new(Product::new(role, sizes, dtype)), sets));
     }
-    if cases::cpus().iter().any(|cpu| bf16_dot_peak(cpu.isa(), 1) > 0.0) {
+    if harness::cpus().iter().any(|cpu| bf16_dot_peak(cpu.isa(), 1) > 0.0) {
         for m in [512, 64, 8] {
             cases.push((Box::new(Product::new("in_proj", [m, 768, 3072], F32).bf16_dot()), 1));
         }
@@ -316,15 +317,15 @@ fn cases() -> Vec<(Box<dyn Case>, usize)> {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let quick = cases::quick();
+    let quick = harness::quick();
     let filter = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let mut bench = Bench { filter, rounds: if quick { 1 } else { 5 }, memory: Memory::new() };
-    let mut threads = vec![1, cases::cpus()[0].threads()];
+    let mut threads = vec![1, harness::cpus()[0].threads()];
     threads.dedup();
     if quick {
         threads.drain(..threads.len() - 1);
     }
-    let isas: Vec<Isa> = cases::cpus().iter().map(Cpu::isa).collect();
+    let isas: Vec<Isa> = harness::cpus().iter().map(Cpu::isa).collect();
 
     let mut ceilings = Vec::new();
     let mut measured = Vec::new();
@@ -363,6 +364,6 @@ fn main() {
     files::write_list(&target.join("ceilings.json"), &measured);
     files::write_list(&target.join("roofline.json"), &rows.iter().map(Row::json).collect::<Vec<_>>());
     let path = target.join("roofline.svg");
-    roofline_plot::draw(&path, &ceilings, &rows).unwrap_or_else(|error| panic!("cannot draw: {error}"));
+    plot::draw(&path, &ceilings, &rows).unwrap_or_else(|error| panic!("cannot draw: {error}"));
     println!("wrote {}", path.display());
 }

@@ -1,12 +1,13 @@
 //! `cargo bench --bench in_proj [-- FILTER]`: the widening product of a block, `m` tokens.
 
-mod cases;
+#[path = "../../harness/mod.rs"]
+mod harness;
 
-use cases::{Product, Unit};
+use harness::{Product, Unit};
 use mamba_kernels::DType::{BF16, F16, F32};
 
 fn main() {
-    let mut criterion = cases::criterion();
+    let mut criterion = harness::criterion();
     let shape_130m = |m| [m, 768, 3072];
     for (sizes, dtype, unit) in [
         (shape_130m(2048), F32, Unit::Flops),
@@ -20,9 +21,9 @@ fn main() {
         ([1, 2560, 10240], BF16, Unit::BytesRead),
         ([1, 2560, 10240], F16, Unit::BytesRead),
     ] {
-        cases::time(&mut criterion, &Product::new("in_proj", sizes, dtype), unit);
+        harness::time(&mut criterion, &Product::new("in_proj", sizes, dtype), unit);
     }
     let fast = Product::new("in_proj", shape_130m(512), F32).bf16_dot();
-    cases::time(&mut criterion, &fast, Unit::Flops);
+    harness::time(&mut criterion, &fast, Unit::Flops);
     criterion.final_summary();
 }

@@ -1,7 +1,8 @@
 //! The causal convolution with SiLU.
 
-use super::{Case, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
+use super::{Prepared, Work, Workload, magnitudes, rounding, stored, values, within};
 use mamba_kernels::ops::{Activation, CausalConv1d};
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, Batch, Cpu, DType, Element, Reference, Rows};
 use std::marker::PhantomData;
 
@@ -63,7 +64,7 @@ struct On<B: Backend, T: Element> {
     element: PhantomData<T>,
 }
 
-impl<B: Backend, T: Element> Placed for On<B, T> {
+impl<B: Backend, T: Element> Prepared for On<B, T> {
     fn run(&mut self) {
         let (backend, tokens) = (&self.backend, self.batch.tokens());
         self.turn = (self.turn + 1) % self.arrays.len();
@@ -87,7 +88,7 @@ impl<B: Backend, T: Element> Placed for On<B, T> {
     }
 }
 
-impl Case for Conv {
+impl Workload for Conv {
     fn op(&self) -> &'static str {
         "causal_conv1d"
     }
@@ -113,18 +114,18 @@ impl Case for Conv {
         }
     }
 
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
-        with_type!(self.dtype, T => Box::new(self.on::<_, T>(cpu, Activation::Silu, false)))
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
+        with_element_type!(self.dtype, T => Box::new(self.on::<_, T>(cpu, Activation::Silu, false)), else => unreachable!("no type of activations"))
     }
 
     /// A rounding per tap and the bias, then SiLU, whose slope is below 1.1 and whose own error is a few roundings.
     fn check(&self, found: &[f32]) -> Result<(), String> {
         let run = |activation, absolute| {
-            with_type!(self.dtype, T => {
+            with_element_type!(self.dtype, T => {
                 let mut on = self.on::<_, T>(&Reference, activation, absolute);
                 on.run();
                 on.outputs()
-            })
+            }, else => unreachable!("no type of activations"))
         };
         let (expected, sums) = (run(Activation::Silu, false), run(Activation::Identity, true));
         let scale = (2 * self.k + 8) as f64 * rounding(DType::F32);

@@ -6,14 +6,14 @@
 //! during a call with a new state and a new scratch, beyond the weights and the prompt. A line is fitted to the
 //! logarithms: its slope is the exponent. Writes `target/scaling.json` and `target/scaling.svg`.
 
-mod cases;
-#[path = "report/files.rs"]
+#[path = "../harness/files.rs"]
 mod files;
-#[path = "report/scaling_plot.rs"]
-mod scaling_plot;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod plot;
 
-use cases::model::{Forward, Sizes, Weights};
-use cases::{checked, cpus};
+use harness::model::{Forward, Sizes, Weights};
+use harness::{checked, cpus};
 use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Batch, Cpu, DType};
 use peak_alloc::PeakAlloc;
@@ -191,7 +191,7 @@ fn powers(first: usize, last: usize) -> Vec<usize> {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let quick = cases::quick();
+    let quick = harness::quick();
     let cpu = cpus().swap_remove(0);
     let all = cpu.threads();
     let mut bench = Bench { quick, filter, cpu, done: Vec::new() };
@@ -227,6 +227,6 @@ fn main() {
     let path = files::target_directory().join("scaling.json");
     files::write_list(&path, &found);
     let path = path.with_extension("svg");
-    scaling_plot::draw(&path, &bench.done).unwrap_or_else(|error| panic!("cannot draw: {error}"));
+    plot::draw(&path, &bench.done).unwrap_or_else(|error| panic!("cannot draw: {error}"));
     println!("wrote {}", path.display());
 }

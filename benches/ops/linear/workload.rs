@@ -1,8 +1,9 @@
 //! Matrix products: `in_proj` and `linear`.
 
-use super::{Case, EXACT, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
+use super::{EXACT, Prepared, Work, Workload, magnitudes, rounding, stored, values, within};
 use mamba_kernels::cpu::Products;
 use mamba_kernels::ops::{Epilogue, InProj, Linear};
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, Cpu, DType, Element, Reference, Rows};
 use std::cell::OnceCell;
 
@@ -42,11 +43,11 @@ impl Product {
     /// On any backend: the first `rows` rows, of the inputs or of their magnitudes.
     fn on<B: Backend + Clone>(&self, backend: &B, rows: usize, absolute: bool) -> On<B> {
         let change = |values: Vec<f32>| if absolute { magnitudes(&values) } else { values };
-        let weight = with_type!(self.weights, W => {
+        let weight = with_element_type!(self.weights, W => {
             let weight: Vec<W> = stored(self.n * self.k, 1);
             let weight = if absolute { magnitudes(&weight) } else { weight };
             backend.pack(Rows::new(&weight[..], self.n, self.k).unwrap()).unwrap()
-        });
+        }, else => unreachable!("no type of activations"));
         let input = backend.upload(&change(self.rows(self.k, rows, 2))).unwrap();
         // what a residual product adds to
         let first = match self.epilogue {
@@ -75,7 +76,7 @@ struct On<B: Backend> {
     workspace: B::Workspace,
 }
 
-impl<B: Backend> Placed for On<B> {
+impl<B: Backend> Prepared for On<B> {
     fn run(&mut self) {
         let (backend, rows) = (&self.backend, self.rows);
         let input = Rows::new(backend.view(&self.input), rows, self.k).unwrap();
@@ -117,7 +118,7 @@ impl<B: Backend> Placed for On<B> {
     }
 }
 
-impl Case for Product {
+impl Workload for Product {
     fn op(&self) -> &'static str {
         if self.role == "in_proj" { "in_proj" } else { "linear" }
     }
@@ -152,7 +153,7 @@ impl Case for Product {
         }
     }
 
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
         let builder = Cpu::builder().isa(cpu.isa()).threads(cpu.threads()).products(self.products);
         Box::new(self.on(&builder.build().expect("this CPU has it"), self.m, false))
     }

@@ -1,6 +1,6 @@
 //! A model of the shape of mamba-130m with random weights: prefill of one prompt, decode of some sequences.
 
-use super::{Case, Placed, Work, values};
+use super::{Prepared, Work, Workload, values};
 use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Backend, Batch, Cpu, DType, Element, Reference, bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -152,7 +152,7 @@ impl<B: Backend> On<B> {
     }
 }
 
-impl Placed for On<Cpu> {
+impl Prepared for On<Cpu> {
     fn run(&mut self) {
         let Self { model, tokens, batch, state, scratch, logits } = self;
         *logits = model.forward(tokens, batch, state, Logits::Last, scratch).unwrap();
@@ -164,7 +164,7 @@ impl Placed for On<Cpu> {
     }
 }
 
-impl Case for Forward {
+impl Workload for Forward {
     fn op(&self) -> &'static str {
         if self.l == 1 { "decode" } else { "prefill" }
     }
@@ -186,7 +186,7 @@ impl Case for Forward {
         Work { flops, read: bytes, resident: bytes, ..Work::default() }
     }
 
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
         let model = self.weights.load(cpu.clone());
         let state = model.new_state(self.b).unwrap();
         Box::new(On {

@@ -1,11 +1,16 @@
 //! The work that is timed, shared by all benchmarks: inputs, what a run costs, and the check of what it wrote.
 #![allow(dead_code, unused_imports, unused_macros, reason = "each benchmark uses a part of this module")]
 
+#[path = "../ops/causal_conv1d/workload.rs"]
 mod conv;
 #[cfg(feature = "model")]
+#[path = "../model/workload.rs"]
 pub mod model;
+#[path = "../ops/rms_norm/workload.rs"]
 mod norm;
+#[path = "../ops/linear/workload.rs"]
 mod product;
+#[path = "../ops/selective_scan/workload.rs"]
 mod scan;
 mod timed;
 
@@ -21,7 +26,7 @@ use mamba_kernels::{Cpu, DType, Element};
 pub const EXACT: &str = "exact";
 
 /// An op at one shape.
-pub trait Case {
+pub trait Workload {
     /// The name of the op.
     fn op(&self) -> &'static str;
     /// The sizes, as in `b1_l2048_d1536_n16`.
@@ -31,7 +36,7 @@ pub trait Case {
     /// What one run costs, whoever runs it.
     fn work(&self) -> Work;
     /// The arrays, placed where the backend can run the op on them again and again.
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed>;
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared>;
     /// Compares what the first run wrote with the oracle.
     fn check(&self, found: &[f32]) -> Result<(), String>;
 
@@ -48,7 +53,7 @@ pub trait Case {
 }
 
 /// A case on a backend.
-pub trait Placed {
+pub trait Prepared {
     fn run(&mut self);
     /// What the last run wrote.
     fn outputs(&self) -> Vec<f32>;
@@ -72,7 +77,7 @@ pub struct Work {
 }
 
 /// Places the case, runs it once and checks what it wrote. Panics where that is wrong: a wrong kernel is not timed.
-pub fn checked(case: &dyn Case, cpu: &Cpu) -> Box<dyn Placed> {
+pub fn checked(case: &dyn Workload, cpu: &Cpu) -> Box<dyn Prepared> {
     let mut placed = case.place(cpu);
     placed.run();
     if let Err(reason) = case.check(&placed.outputs()) {
@@ -125,24 +130,3 @@ pub fn within(found: &[f32], dtype: DType, oracle: impl Fn(usize) -> (f32, f64))
     }
     Ok(())
 }
-
-/// `$T` is the Rust type of a floating-point storage type in the expression.
-macro_rules! with_type {
-    ($dtype:expr, $T:ident => $body:expr) => {
-        match $dtype {
-            mamba_kernels::DType::F16 => {
-                type $T = mamba_kernels::f16;
-                $body
-            }
-            mamba_kernels::DType::BF16 => {
-                type $T = mamba_kernels::bf16;
-                $body
-            }
-            _ => {
-                type $T = f32;
-                $body
-            }
-        }
-    };
-}
-pub(crate) use with_type;

@@ -1,6 +1,6 @@
 //! RMSNorm with the residual add.
 
-use super::{Case, Placed, Work, rounding, values, within};
+use super::{Prepared, Work, Workload, rounding, values, within};
 use mamba_kernels::ops::RmsNorm;
 use mamba_kernels::{Backend, Cpu, DType, Reference, Rows};
 
@@ -34,7 +34,7 @@ struct On<B: Backend> {
     workspace: B::Workspace,
 }
 
-impl<B: Backend> Placed for On<B> {
+impl<B: Backend> Prepared for On<B> {
     fn run(&mut self) {
         let (backend, [m, d]) = (&self.backend, self.sizes);
         let args = RmsNorm::<B, f32, f32> {
@@ -54,7 +54,7 @@ impl<B: Backend> Placed for On<B> {
     }
 }
 
-impl Case for Norm {
+impl Workload for Norm {
     fn op(&self) -> &'static str {
         "rms_norm"
     }
@@ -80,7 +80,7 @@ impl Case for Norm {
         }
     }
 
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
         Box::new(self.on(cpu))
     }
 

@@ -1,6 +1,6 @@
 //! Cases as criterion benchmarks: `op/shape/type/backend-isa`.
 
-use super::{Case, checked};
+use super::{Workload, checked};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use mamba_kernels::cpu::{ISA_VARIABLE, Isa};
 use mamba_kernels::{Backend, Cpu};
@@ -47,7 +47,7 @@ pub fn criterion() -> Criterion {
 
 /// Times a case on each instruction set, all threads; not on the portable path where that is slow or the run is to be
 /// quick, unless it is the only one. Its outputs are checked before, once it is known to be wanted.
-pub fn time(criterion: &mut Criterion, case: &dyn Case, unit: Unit) {
+pub fn time(criterion: &mut Criterion, case: &dyn Workload, unit: Unit) {
     let work = case.work();
     let mut group = criterion.benchmark_group(format!("{}/{}", case.op(), case.shape()));
     group.throughput(match unit {

@@ -1,7 +1,8 @@
 //! The selective scan, with everything that is fused into it.
 
-use super::{Case, Placed, Work, magnitudes, rounding, stored, values, with_type, within};
+use super::{Prepared, Work, Workload, magnitudes, rounding, stored, values, within};
 use mamba_kernels::ops::SelectiveScan;
+use mamba_kernels::with_element_type;
 use mamba_kernels::{Backend, Batch, Cpu, DType, Element, Reference, Rows};
 use std::cell::OnceCell;
 
@@ -66,7 +67,7 @@ struct On<B: Backend, T: Element> {
     workspace: B::Workspace,
 }
 
-impl<B: Backend, T: Element> Placed for On<B, T> {
+impl<B: Backend, T: Element> Prepared for On<B, T> {
     fn run(&mut self) {
         let (backend, [tokens, d, n]) = (&self.backend, self.sizes);
         let bc = || Rows::new(backend.view(&self.bc), tokens, 2 * n).unwrap();
@@ -95,7 +96,7 @@ impl<B: Backend, T: Element> Placed for On<B, T> {
     }
 }
 
-impl Case for Scan {
+impl Workload for Scan {
     fn op(&self) -> &'static str {
         "selective_scan"
     }
@@ -125,8 +126,8 @@ impl Case for Scan {
         }
     }
 
-    fn place(&self, cpu: &Cpu) -> Box<dyn Placed> {
-        with_type!(self.dtype, T => Box::new(self.on::<_, T>(cpu, false)))
+    fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
+        with_element_type!(self.dtype, T => Box::new(self.on::<_, T>(cpu, false)), else => unreachable!("no type of activations"))
     }
 
     /// A term that is k steps old has been multiplied by k decays `e^(-s)`. Each multiplication and each exponential
@@ -136,11 +137,11 @@ impl Case for Scan {
     fn check(&self, found: &[f32]) -> Result<(), String> {
         let (expected, sums) = self.oracle.get_or_init(|| {
             let run = |magnitude| {
-                with_type!(self.dtype, T => {
+                with_element_type!(self.dtype, T => {
                     let mut on = self.on::<_, T>(&Reference, magnitude);
                     on.run();
                     on.outputs()
-                })
+                }, else => unreachable!("no type of activations"))
             };
             (run(false), run(true))
         });
