@@ -87,7 +87,7 @@ def same_logits(running, tolerance):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("section", choices=["products", "ops", "model-f32", "model-bf16"])
-    parser.add_argument("--rust", type=Path, required=True, help="where the Rust peers were built")
+    parser.add_argument("--rust", type=Path, required=True, help="folder of the built Rust peers")
     parser.add_argument("--model", type=Path, required=True, help="what make_model.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

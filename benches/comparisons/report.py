@@ -61,7 +61,7 @@ def peer_table(section, rows):
     for work in works:
         of_work = [row for row in rows if row["work"] == work]
         base = work.removesuffix("_compiled") if work == "conv_compiled" else work
-        # the last: where there is one, the mode whose arithmetic is the peers'
+        # the last: if it exists, the mode with the peers' arithmetic
         ours = next((r for r in reversed(rows) if r["work"] == base and is_ours(r)), None)
         for row in of_work:
             ratio = ""

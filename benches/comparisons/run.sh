@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs every peer from PyPI and crates.io and runs all beside this crate, in turns.
+# Installs every peer from PyPI and crates.io and runs all next to this crate, in turns.
 #   run.sh [SECTION...]    of: products ops model-f32 model-bf16; all without a name
 # PEERS_HOME (~/.cache/mamba-kernels-peers) keeps what is built: some gigabytes, half an hour at the first time.
 # PEERS_SITE may name a folder of Python packages to share, with PyTorch and transformers in it.

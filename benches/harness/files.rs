@@ -1,4 +1,4 @@
-//! Where the benchmarks write what they found.
+//! Where the benchmarks write their results.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ pub trait Workload {
     fn dtype(&self) -> DType;
     /// What one run costs, whoever runs it.
     fn work(&self) -> Work;
-    /// The arrays, placed where the backend can run the op on them again and again.
+    /// The arrays, placed so that the backend can run the op on them repeatedly.
     fn place(&self, cpu: &Cpu) -> Box<dyn Prepared>;
     /// Compares what the first run wrote with the oracle.
     fn check(&self, found: &[f32]) -> Result<(), String>;
@@ -76,7 +76,7 @@ pub struct Work {
     pub resident: f64,
 }
 
-/// Places the case, runs it once and checks what it wrote. Panics where that is wrong: a wrong kernel is not timed.
+/// Places the case, runs it once and checks what it wrote. Panics if that is wrong: a wrong kernel is not timed.
 pub fn checked(case: &dyn Workload, cpu: &Cpu) -> Box<dyn Prepared> {
     let mut placed = case.place(cpu);
     placed.run();

@@ -22,7 +22,7 @@ pub enum Unit {
 /// Operations of a run beyond which the portable path, which has no vector instructions to count on, is left out.
 const PORTABLE_FLOPS: f64 = 3e8;
 
-/// Whether criterion's option for a run that takes little time is there.
+/// Whether criterion's `--quick` was given.
 pub fn quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
 }
@@ -45,7 +45,7 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// Times a case on each instruction set, all threads; not on the portable path where that is slow or the run is to be
+/// Times a case on each instruction set, all threads; not on the portable path if that is slow or the run is to be
 /// quick, unless it is the only one. Its outputs are checked before, once it is known to be wanted.
 pub fn time(criterion: &mut Criterion, case: &dyn Workload, unit: Unit) {
     let work = case.work();

@@ -105,7 +105,7 @@ impl Weights {
     }
 }
 
-/// A forward call of `b` sequences of `l` tokens each, to their last logits: prefill, or decode where `l` is 1.
+/// A forward call of `b` sequences of `l` tokens each, to their last logits: prefill, or decode if `l` is 1.
 pub struct Forward {
     weights: Rc<Weights>,
     b: usize,

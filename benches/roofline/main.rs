@@ -254,7 +254,7 @@ impl Bench {
     }
 }
 
-/// The kernels at the 130m shape, of prefill and of decode, and beyond it where the figures tell something. The
+/// The kernels at the 130m shape, of prefill and of decode, and other shapes that show something more. The
 /// number is how many of the instruction sets run the case, the fastest first.
 fn cases() -> Vec<(Box<dyn Workload>, usize)> {
     let mut cases: Vec<(Box<dyn Workload>, usize)> = Vec::new();

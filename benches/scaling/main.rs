@@ -79,7 +79,7 @@ impl Sweep {
     }
 }
 
-/// Four significant digits, and no zero with a sign or an exponent that is none but for roundings.
+/// Four significant digits, with no signed zero, and an exponent of rounding noise as 0.
 fn rounded(value: f64) -> f64 {
     let value: f64 = format!("{value:.3e}").parse().expect("a number");
     if value.abs() < 1e-9 { 0.0 } else { value }

@@ -1,5 +1,5 @@
 //! What the CUDA backend promises beyond the suite of all backends: steps that are replayed, faster forms within their
-//! bounds, memory of another device refused, and errors where there is no driver.
+//! bounds, memory of another device refused, and errors if no driver exists.
 #![cfg(feature = "cuda")]
 
 mod errors;

@@ -1,11 +1,11 @@
-//! What the tests say where a backend or an instruction set is absent.
+//! Skipping tests whose backend or instruction set is missing: a visible line, or a failure.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Mutex;
 
-/// Instances that must not be skipped: names with commas between them.
+/// The variable that lists what must not be skipped: names separated by commas.
 const REQUIRE: &str = "MAMBA_KERNELS_REQUIRE";
 
 /// Prints a line once, past the capture of test output.
@@ -17,7 +17,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// Prints that an instance is skipped; fails where it is required.
+/// Prints that a backend is skipped; fails if it is required.
 pub fn skip<T>(name: &str, why: &str) -> Option<T> {
     let required = std::env::var(REQUIRE).unwrap_or_default();
     if required.split(',').any(|required| required.trim() == name) {

@@ -209,7 +209,7 @@ impl Outcome {
     }
 }
 
-/// Both arrays hold the same bits, where any NaN is the same as any other.
+/// Both arrays hold the same bits; all NaNs count as the same.
 pub fn same_bits(a: &[f32], b: &[f32], cols: usize, what: &str) -> Check {
     if a.len() != b.len() {
         return Err(TestCaseError::fail(format!("{what}: {} and {} elements", a.len(), b.len())));

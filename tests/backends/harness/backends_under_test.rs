@@ -1,4 +1,4 @@
-//! The instances that the suite runs on, and what happens where the hardware for one is absent.
+//! The backends that the suite runs on, and what happens if the hardware for one is missing.
 
 use crate::harness::arrays::Device;
 use crate::ops::Linear;

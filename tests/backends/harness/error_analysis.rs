@@ -1,10 +1,10 @@
-//! How far the contract's binary32 arithmetic may be from exact arithmetic: derived, per element, from the data.
+//! How far the contract's f32 arithmetic may be from exact arithmetic: derived, per element, from the data.
 //!
 //! This is a running error analysis. An [`Approx`] is a number of the contract's computation: its value in exact
-//! arithmetic (in f64, whose own error is 2^-29 of a rounding here), and a bound on the error of the binary32 number
+//! arithmetic (in f64, whose own error is 2^-29 of a rounding here), and a bound on the error of the f32 number
 //! that stands for it. Each operation carries the bounds of its operands over and adds its own rounding, at most half
 //! a unit in the last place of the largest number that the result may be. So a bound for an op is the op itself, in
-//! the contract's order, over [`Approx`]. Each carries the binary32 number itself as well, computed one operation at a
+//! the contract's order, over [`Approx`]. Each carries the f32 number itself as well, computed one operation at a
 //! time, so the same functions give the contract's bits. The `error_analysis` of each op is that; nothing in them is tuned.
 
 use crate::harness::arrays::stored;
@@ -13,10 +13,10 @@ use mamba_kernels::reference::math;
 use mamba_kernels::{Cpu, DType};
 use std::sync::OnceLock;
 
-/// For what f64 itself loses: its roundings are 2^-29 of binary32's.
+/// For what f64 itself loses: its roundings are 2^-29 of f32's.
 const F64: f64 = 1.0 + 1e-6;
 
-/// What computes the elementary functions in binary32.
+/// What computes the elementary functions in f32.
 pub fn portable() -> &'static Cpu {
     static PORTABLE: OnceLock<Cpu> = OnceLock::new();
     PORTABLE.get_or_init(|| Cpu::builder().isa(Isa::Portable).threads(1).build().unwrap())
@@ -33,61 +33,61 @@ pub fn ulp(magnitude: f64, dtype: DType) -> f64 {
     f64::from(exponent.max(smallest) - digits + 1).exp2()
 }
 
-/// Zero of the same sign where it is subnormal.
+/// Zero of the same sign if it is subnormal.
 fn flushed(value: f32) -> f32 {
     if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
 }
 
-/// A number of the contract's computation: in exact arithmetic, in binary32, and a bound on the difference.
+/// A number of the contract's computation: in exact arithmetic, in f32, and a bound on the difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Approx {
     pub value: f64,
     pub error: f64,
-    pub binary32: f32,
+    pub computed: f32,
 }
 
 impl Approx {
-    pub const ZERO: Approx = Approx { value: 0.0, error: 0.0, binary32: 0.0 };
+    pub const ZERO: Approx = Approx { value: 0.0, error: 0.0, computed: 0.0 };
 
     pub fn exact(value: f32) -> Self {
-        Self { value: value.into(), error: 0.0, binary32: value }
+        Self { value: value.into(), error: 0.0, computed: value }
     }
 
-    /// A number rounded to bf16, zero where it is subnormal.
+    /// A number rounded to bf16; zero if it is subnormal.
     pub fn bf16_factor(value: f32) -> Self {
-        let binary32 = stored(flushed(value), DType::BF16);
-        Self { value: value.into(), error: (f64::from(binary32) - f64::from(value)).abs(), binary32 }
+        let computed = stored(flushed(value), DType::BF16);
+        Self { value: value.into(), error: (f64::from(computed) - f64::from(value)).abs(), computed }
     }
 
-    /// Zero where it is subnormal.
+    /// Zero if it is subnormal.
     pub fn flushed(self) -> Self {
         let smallest = f32::MIN_POSITIVE;
-        let binary32 = flushed(self.binary32);
+        let computed = flushed(self.computed);
         let lost = if self.value.abs() - self.error < smallest.into() { smallest.into() } else { 0.0 };
-        Self { error: self.error + lost, binary32, ..self }
+        Self { error: self.error + lost, computed, ..self }
     }
 
     /// The rounded result of an operation that gives `value` within `error` before it is rounded.
-    pub fn rounded(value: f64, error: f64, binary32: f32) -> Self {
+    pub fn rounded(value: f64, error: f64, computed: f32) -> Self {
         let error = error + 0.5 * ulp(value.abs() + error, DType::F32) * F64;
-        Self { value, error, binary32 }
+        Self { value, error, computed }
     }
 
     pub fn add(self, other: Self) -> Self {
-        let sum = self.binary32 + other.binary32;
+        let sum = self.computed + other.computed;
         Self::rounded(self.value + other.value, self.error + other.error, sum)
     }
 
     pub fn mul(self, other: Self) -> Self {
         let error = self.product_error(other);
-        Self::rounded(self.value * other.value, error, self.binary32 * other.binary32)
+        Self::rounded(self.value * other.value, error, self.computed * other.computed)
     }
 
     /// `self * other + sum`, rounded once.
     pub fn fma(self, other: Self, sum: Self) -> Self {
         let error = self.product_error(other) + sum.error;
-        let binary32 = self.binary32.mul_add(other.binary32, sum.binary32);
-        Self::rounded(self.value * other.value + sum.value, error, binary32)
+        let computed = self.computed.mul_add(other.computed, sum.computed);
+        Self::rounded(self.value * other.value + sum.value, error, computed)
     }
 
     pub fn product_error(self, other: Self) -> f64 {
@@ -96,7 +96,7 @@ impl Approx {
 
     /// `self / n` for an exact `n`.
     pub fn div_exact(self, n: usize) -> Self {
-        Self::rounded(self.value / n as f64, self.error / n as f64, self.binary32 / n as f32)
+        Self::rounded(self.value / n as f64, self.error / n as f64, self.computed / n as f32)
     }
 
     /// Either end of what the operand may be; it is not negative.
@@ -104,14 +104,14 @@ impl Approx {
         let root = self.value.sqrt();
         let below = root - (self.value - self.error).max(0.0).sqrt();
         let above = (self.value + self.error).sqrt() - root;
-        Self::rounded(root, below.max(above), self.binary32.sqrt())
+        Self::rounded(root, below.max(above), self.computed.sqrt())
     }
 
-    /// `1 / self` is steepest at the end nearer to 0, and unbounded where that is past 0.
+    /// `1 / self` is steepest at the end nearer to 0, and unbounded if that is past 0.
     pub fn recip(self) -> Self {
         let nearest = self.value - self.error;
         let error = if nearest > 0.0 { 1.0 / nearest - 1.0 / self.value } else { f64::INFINITY };
-        Self::rounded(1.0 / self.value, error, 1.0 / self.binary32)
+        Self::rounded(1.0 / self.value, error, 1.0 / self.computed)
     }
 
     /// An elementary function whose result moves by at most `moved` as the operand moves by its error. Its bound is
@@ -119,9 +119,9 @@ impl Approx {
     pub fn elementary(self, function: Elementary, value: f64, moved: f64) -> Self {
         let magnitude = (value.abs() + moved).max(function.smallest()) * (1.0 + 2f64.powi(-24));
         let error = moved + function.max_ulp() * ulp(magnitude, DType::F32) * F64;
-        let mut binary32 = [self.binary32];
-        portable().elementary(function, &mut binary32);
-        Self { value, error, binary32: binary32[0] }
+        let mut computed = [self.computed];
+        portable().elementary(function, &mut computed);
+        Self { value, error, computed: computed[0] }
     }
 
     /// `2^(x + e) - 2^x = 2^x (2^e - 1)`, the larger of the two sides.
@@ -146,8 +146,8 @@ impl Approx {
 
     /// How far a stored result of the contract's arithmetic may be from the oracle's stored result.
     ///
-    /// The oracle rounds the exact value to the storage type; by how much is known. The contract's binary32 number is
-    /// rounded to the storage type once more where that is narrower.
+    /// The oracle rounds the exact value to the storage type; by how much is known. The contract's f32 number is
+    /// rounded to the storage type once more if that is narrower.
     pub fn allowed(self, dtype: DType, oracle: f64) -> f64 {
         if self.error == 0.0 {
             return 0.0; // a copy: both round the same number

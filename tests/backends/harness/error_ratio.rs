@@ -14,13 +14,13 @@ const SMALLEST_RATIO: f64 = 0.02;
 
 /// The largest error over its bound, per array. Of f32 arrays only: in narrow ones the last rounding hides the rest.
 #[derive(Debug, Default)]
-pub struct Closeness {
+pub struct ErrorRatio {
     largest: BTreeMap<&'static str, f64>,
     unbounded: usize,
     elements: usize,
 }
 
-impl Closeness {
+impl ErrorRatio {
     /// Compares an array with the oracle's.
     pub fn compare(
         &mut self,
@@ -76,7 +76,7 @@ impl Closeness {
         Ok(())
     }
 
-    /// Prints the largest ratios, and fails where one is so small that the bound says nothing.
+    /// Prints the largest ratios, and fails if one is so small that the bound means nothing.
     pub fn report(&self, op: &str, cases: &str) {
         for (name, ratio) in &self.largest {
             println!("{op} {name}, {cases}: largest error / bound {ratio:.3}");

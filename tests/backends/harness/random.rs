@@ -51,7 +51,7 @@ impl Draw {
         (self.rng.next_u64() % end as u64) as usize
     }
 
-    /// Uniform in a range, with all digits of binary32 however small it is; never special.
+    /// Uniform in a range, with all digits of f32 however small it is; never special.
     pub fn plain(&mut self, range: Range<f32>) -> f32 {
         let (start, end) = (f64::from(range.start), f64::from(range.end));
         let unit = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;

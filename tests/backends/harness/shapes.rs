@@ -28,7 +28,7 @@ pub fn tokens() -> impl Strategy<Value = usize> {
     prop_oneof![0..=8usize, select(vec![9, 15, 16, 17, 24, 25, 31, 32, 33]), 0..=40usize]
 }
 
-/// Features of a matrix: around panels of 16, 24, 32, 48 and 80, and where wide panels end.
+/// Features of a matrix: around panels of 16, 24, 32, 48 and 80, and the edges of wide panels.
 pub fn features() -> impl Strategy<Value = usize> {
     let edges = vec![
         0, 1, 2, 3, 4, 5, 13, 14, 15, 16, 17, 31, 32, 33, 23, 24, 25, 47, 48, 49, 79, 80, 81, 95, 96, 97,

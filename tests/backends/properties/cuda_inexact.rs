@@ -1,5 +1,5 @@
 //! The inexact forms of the CUDA backend: within bounds of their own, and the bits of the exact form
-//! where they do not apply.
+//! if they do not apply.
 
 use crate::harness::arrays::{Check, Device};
 use crate::harness::case::Case;

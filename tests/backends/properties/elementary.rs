@@ -9,7 +9,7 @@ use mamba_kernels::{Cpu, DType};
 /// A prime, so that all low bits occur.
 const STRIDE: usize = 10007;
 
-/// Every `STRIDE`-th bit pattern, and the neighbours of those where an exponent begins.
+/// Every `STRIDE`-th bit pattern, and the neighbours of those that start a new exponent.
 fn inputs() -> Vec<f32> {
     let strided = (0..=u32::MAX).step_by(STRIDE);
     let edges = (0..512u32).flat_map(|exponent| {
@@ -31,8 +31,8 @@ fn exact(function: Elementary, x: f32) -> f64 {
     }
 }
 
-/// The error in units in the last place of the correctly rounded result; infinite where one is a NaN or an infinity
-/// and the other is not, but for one step past the largest number, which is a rounding error like another.
+/// The error in units in the last place of the correctly rounded result; infinite if one is a NaN or an infinity
+/// and the other is not, except for one step past the largest number, which is a rounding error like another.
 fn error(y: f32, value: f64, smallest: f64) -> f64 {
     let rounded = value as f32;
     if y == rounded && y.is_infinite() || y.is_nan() && value.is_nan() {

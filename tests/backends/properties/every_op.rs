@@ -3,7 +3,7 @@
 use crate::harness::arrays::{Check, Device, same_bits, stored};
 use crate::harness::case::{Case, Rowwise};
 use crate::harness::error_analysis::Approx;
-use crate::harness::error_ratio::Closeness;
+use crate::harness::error_ratio::ErrorRatio;
 use crate::harness::random::{Draw, Flavour};
 use crate::ops::InProj;
 use crate::ops::Linear;
@@ -34,7 +34,7 @@ pub fn for_cases<C: Case>(flavour: impl Fn(u64) -> Flavour, check: impl Fn(&C, u
     }
 }
 
-/// Every other case has special values: where bits are compared.
+/// Every other case has special values, for comparisons of bits.
 pub fn mixed(seed: u64) -> Flavour {
     if seed.is_multiple_of(2) { Flavour::Plain } else { Flavour::Special }
 }
@@ -52,19 +52,19 @@ pub fn equals_reference<B: Backend, C: Case>(devices: &[Device<B>]) {
 /// Within `bounds` of the oracle.
 pub fn within_bounds<B: Backend, C: Case>(devices: &[Device<B>], bounds: fn(&C) -> Vec<Vec<Approx>>) {
     let (oracle, [_, device]) = (Device::new(Reference), ends(devices));
-    let closeness = RefCell::new(Closeness::default());
+    let error_ratio = RefCell::new(ErrorRatio::default());
     let check = |case: &C| {
         let (found, expected) = (case.run(device), case.run(&oracle));
         let arrays = found.arrays().zip(expected.arrays()).zip(bounds(case));
         for (((name, found), (_, expected)), bounds) in arrays {
-            closeness.borrow_mut().compare(name, found, expected, &bounds)?;
+            error_ratio.borrow_mut().compare(name, found, expected, &bounds)?;
         }
         Ok(())
     };
     C::large().iter().for_each(|spec| check(&C::of(spec, Flavour::Plain)).unwrap());
-    closeness.take().report(C::NAME, "large cases");
+    error_ratio.take().report(C::NAME, "large cases");
     for_cases(|_| Flavour::Plain, |case: &C, _| check(case));
-    closeness.take().report(C::NAME, "drawn cases");
+    error_ratio.take().report(C::NAME, "drawn cases");
 }
 
 /// The bits of the contract's operations, computed one at a time.
@@ -78,7 +78,7 @@ pub fn stated_bits<B: Backend, C: Case>(devices: &[Device<B>], bounds: fn(&C) ->
     let check = |case: &C| {
         let found = case.run(device);
         found.arrays().zip(bounds(case)).try_for_each(|((name, found), stated)| {
-            let bits: Vec<f32> = stated.iter().map(|x| stored(x.binary32, found.dtype)).collect();
+            let bits: Vec<f32> = stated.iter().map(|x| stored(x.computed, found.dtype)).collect();
             same_bits(&found.values, &bits, found.cols, &format!("{name} against the contract"))
         })
     };

@@ -6,7 +6,7 @@
 use crate::harness::arrays::{Device, Layout, Matrix};
 use crate::harness::case::Case;
 use crate::harness::error_analysis::Approx;
-use crate::harness::error_ratio::{Closeness, F64_PART};
+use crate::harness::error_ratio::{ErrorRatio, F64_PART};
 use crate::harness::random::Sequences;
 use crate::ops::CausalConv1d;
 use crate::ops::RmsNorm;
@@ -109,7 +109,7 @@ fn check<B: Backend, C: Case>(
     slack: fn(Approx) -> f64,
 ) {
     let (found, oracle) = (case.run(device), case.run(&Device::new(Reference)));
-    let mut closeness = Closeness::default();
+    let mut error_ratio = ErrorRatio::default();
     let bounds = case.bounds();
     assert_eq!(bounds.len(), golden.len(), "{name}");
     for (i, (array, found)) in found.arrays().enumerate() {
@@ -119,9 +119,9 @@ fn check<B: Backend, C: Case>(
             assert!(off <= slack(bound), "{name} {array}[{j}]: {value:e}, golden {golden:e}");
         }
         let (_, oracle) = oracle.arrays().nth(i).unwrap();
-        closeness.compare(array, found, oracle, &bounds[i]).unwrap();
+        error_ratio.compare(array, found, oracle, &bounds[i]).unwrap();
     }
-    println!("{name}: {closeness:?}");
+    println!("{name}: {error_ratio:?}");
 }
 
 pub fn causal_conv1d<B: Backend>(devices: &[Device<B>]) {

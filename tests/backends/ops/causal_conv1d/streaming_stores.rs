@@ -1,5 +1,4 @@
-//! A convolution whose output is so large that it is stored past the caches: the bits of the same in two halves, which are
-//! not.
+//! A convolution whose output is large enough for non-temporal stores gives the same bits as two halves that are not.
 
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::ops::{Activation, CausalConv1d};

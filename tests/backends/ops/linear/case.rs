@@ -78,7 +78,7 @@ impl Case for Linear {
     }
 
     fn large() -> Vec<Spec> {
-        // more rows than a block has; sums too long for a cache; few rows; few columns, and none of it in binary32
+        // more rows than a block; sums too long for a cache; few rows; few columns, none of it in f32
         let shape = |shape| Spec { shape, epilogue: Epilogue::Residual, ..Self::complete() };
         let narrow = (DType::BF16, DType::F16, DType::BF16);
         vec![

@@ -33,7 +33,7 @@ pub fn linear_bf16_dot(case: &Linear) -> Vec<Approx> {
     })
 }
 
-/// [`linear`] on tensor cores: inputs are rounded to the type of the weight; products are exact; sums are in binary32,
+/// [`linear`] on tensor cores: inputs are rounded to the type of the weight; products are exact; sums are in f32,
 /// in an unknown order, and may be cut off where others are rounded. So each of the additions, one per product and one
 /// per group of 16, is off by at most 2^-23 of the sum of the products' sizes. There are no bits to state.
 #[cfg(feature = "cuda")]
@@ -48,7 +48,7 @@ pub fn linear_on_tensor_cores(case: &Linear) -> Vec<Approx> {
         }
         let additions = input.len() + input.len().div_ceil(16);
         let error = (moved + additions as f64 * 2f64.powi(-23) * size) * F64;
-        Approx { value, error, binary32: f32::NAN }
+        Approx { value, error, computed: f32::NAN }
     })
 }
 

@@ -157,7 +157,7 @@ impl Case for SelectiveScan {
                 true => draw.plain(-7.0..3.0),
                 false => draw.plain(-7.0..2.3).exp(),
             }),
-            // decay, but for a few states that grow
+            // decay, except for a few states that grow
             a: draw.matrix_of((d_state, channels), DType::F32, vector, |draw| match draw.below(8) {
                 0 => draw.plain(0.0..0.01),
                 _ => -draw.plain(-3.0..3.0).exp(),

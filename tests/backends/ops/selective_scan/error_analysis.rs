@@ -49,7 +49,7 @@ fn rate(case: &SelectiveScan, n: usize, channel: usize) -> Approx {
     let log2_e = Approx {
         value: std::f64::consts::LOG2_E,
         error: (rounded - std::f64::consts::LOG2_E).abs(),
-        binary32: std::f32::consts::LOG2_E,
+        computed: std::f32::consts::LOG2_E,
     };
     Approx::exact(case.a.at(n, channel)).mul(log2_e)
 }

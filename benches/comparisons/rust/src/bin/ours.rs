@@ -1,4 +1,4 @@
-//! This crate: the model where a folder is named; its products in the bf16 mode where that is `bf16dot`; else the ops.
+//! This crate: the model if a folder is named; its products in the bf16 mode if that is `bf16dot`; otherwise the ops.
 
 use mamba_kernels::cpu::Products;
 use mamba_kernels::model::{Logits, Mamba, Scratch};
