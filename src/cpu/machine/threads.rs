@@ -2,7 +2,7 @@
 //!
 //! A decode step has about a hundred short parallel regions, so the cost of starting and ending one matters. A general
 //! pool pays for queues and for waking threads; here an idle worker spins for a few tens of microseconds before it
-//! sleeps, and a region starts with one store and ends with one counter. `benches/fork_join.rs` compares the two.
+//! sleeps, and a region starts with one store and ends with one counter. `benches/machine/fork_join.rs` compares the two.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
