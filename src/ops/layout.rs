@@ -3,7 +3,7 @@
 //! This crate keeps channels last, so that vector lanes and warps run over channels; PyTorch's modules and caches
 //! keep them first. Each function checks the length of its input.
 
-use crate::arrays::{Result, checked_product, expect_size};
+use crate::arrays::{Error, Result, checked_product, expect_size};
 
 /// `[rows, cols]` to `[cols, rows]`, for each of the matrices that `values` holds one after the other.
 fn transposed(op: &'static str, values: &[f32], count: usize, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -97,7 +97,7 @@ pub fn conv_state_from_pytorch(
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) if the length is not `slots * (d_conv - 1) * channels`, or `d_conv`
-/// is 0. [`Error::OutOfMemory`](crate::Error::OutOfMemory): with a `d_conv` of 1 no length vouches for the other sizes.
+/// is 0. [`Error::OutOfMemory`](Error::OutOfMemory): with a `d_conv` of 1 no length vouches for the other sizes.
 pub fn conv_state_to_pytorch(
     values: &[f32],
     slots: usize,
@@ -127,7 +127,7 @@ fn exp_f64(x: f64) -> f64 {
 
 fn expect_conv(op: &'static str, d_conv: usize) -> Result<()> {
     match d_conv {
-        0 => Err(crate::Error::argument(op, "d_conv", "at least 1", 0)),
+        0 => Err(Error::argument(op, "d_conv", "at least 1", 0)),
         _ => Ok(()),
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         assert!(conv_state_from_pytorch(&[], 0, HUGE, HUGE).unwrap().is_empty());
         assert!(ssm_state_to_pytorch(&[], usize::MAX, 0, 1).unwrap().is_empty());
         let error = conv_state_to_pytorch(&[], 1 << 62, 1, 1).unwrap_err();
-        assert!(matches!(error, crate::Error::OutOfMemory { .. }), "{error}");
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
     }
 
     #[test]
