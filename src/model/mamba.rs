@@ -61,8 +61,11 @@ impl<B: Backend> Mamba<B> {
         Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
     }
 
-    /// Loads the weights that `config` asks for.
-    pub(crate) fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+    /// Loads the weights that `config` asks for from any [`Source`].
+    ///
+    /// # Errors
+    /// As the source says; [`ModelError::Kernel`] if there is no memory for them.
+    pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
         let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);

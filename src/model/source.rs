@@ -5,7 +5,7 @@ use super::ModelError;
 use crate::backend::Backend;
 
 /// Tensors by their names in a checkpoint. Every shape is checked.
-pub(crate) trait Source {
+pub trait Source {
     /// The matrix `[rows, cols]` under the first of `names` that is there, packed in its stored type.
     fn matrix<B: Backend>(
         &self,

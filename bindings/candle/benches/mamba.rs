@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba as theirs;
 use mamba_kernels::Cpu;
-use mamba_kernels::candle as ours;
+use mamba_kernels_candle as ours;
 use std::collections::HashMap;
 use std::time::Instant;
 

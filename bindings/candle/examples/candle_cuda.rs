@@ -4,7 +4,7 @@
 
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use mamba_kernels::Cpu;
-use mamba_kernels::candle::{
+use mamba_kernels_candle::{
     Cuda, PackedLinear, RmsNorm, SelectiveScan, TensorBackend, rms_norm, selective_scan,
 };
 

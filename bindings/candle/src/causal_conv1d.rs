@@ -1,13 +1,13 @@
 //! The causal convolution on tensors.
 
-use super::arrays::{Number, by_dtype, expect_dims, sequences};
-use super::call::{Arrays, Call};
-use super::device::TensorBackend;
-use crate::arrays::Batch;
-use crate::arrays::Rows;
-use crate::backend::Backend;
-use crate::ops;
+use crate::backend::{TensorBackend, Workspace};
+use crate::custom_op::{Arrays, Call, TensorOp};
+use crate::element::{TensorElement, with_tensor_type};
+use crate::error::OrCandle;
+use crate::layout::{expect_dims, sequences};
+use crate::locks::Reads;
 use candle_core::{Result, Tensor};
+use mamba_kernels::{Backend, Batch, Rows, ops};
 
 const OP: &str = "causal_conv1d";
 
@@ -34,40 +34,49 @@ pub struct CausalConv1d<'a> {
 /// As [`ops::CausalConv1d::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn causal_conv1d<O: TensorBackend>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "input", args.input, T => typed::<O, T>(backend, args))
+    with_tensor_type!(OP, "input", args.input, T => typed::<O, T>(backend, args))
 }
 
-fn typed<O: TensorBackend, T: Number>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
-    let batch = &match args.batch {
-        Some(batch) => batch.clone(),
-        None => sequences(args.input)?,
-    };
+fn typed<O: TensorBackend, T: TensorElement>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
     expect_dims(OP, "weight", args.weight, ["d_conv", "channels"], args.input)?;
     if let Some(state) = args.state {
         expect_dims(OP, "state", state, ["slots", "d_conv - 1", "channels"], args.input)?;
     }
+    let batch = sequences(args.batch, args.input)?;
     let call = Call {
         op: OP,
         input: ("input", args.input),
         target: args.state.map(|tensor| ("state", tensor)),
         read: &[Some(args.weight), args.bias],
-        shape: args.input.dims().into(),
+        outputs: [args.input.dims().into()],
     };
-    let with = (backend.backend(), batch);
-    call.run::<O, T, _>(
-        backend,
-        &with,
-        |Arrays { input, target, output }, read, (backend, batch), workspace| {
-            let conv = ops::CausalConv1d::<O::Backend, T> {
-                input,
-                weight: read.values("weight", args.weight)?,
-                bias: read.optional("bias", args.bias)?,
-                activation: args.activation,
-                batch,
-                state: target,
-                output: Rows::new(output, input.rows(), input.cols())?,
-            };
-            Ok(backend.causal_conv1d(conv, workspace)?)
-        },
-    )
+    let [output] = call.run::<O, T>(backend, &Convolution { backend: backend.backend(), batch, args })?;
+    Ok(output)
+}
+
+struct Convolution<'a, B> {
+    backend: &'a B,
+    batch: Batch,
+    args: CausalConv1d<'a>,
+}
+
+impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 1> for Convolution<'_, O::Backend> {
+    fn run<'x>(
+        &'x self,
+        Arrays { input, target, outputs: [output] }: Arrays<'x, O, T, 1>,
+        reads: &Reads<'x, O>,
+        workspace: &mut Workspace<O>,
+    ) -> Result<()> {
+        let Self { backend, batch, args } = self;
+        let conv = ops::CausalConv1d::<O::Backend, T> {
+            input,
+            weight: reads.values("weight", args.weight)?,
+            bias: reads.optional("bias", args.bias)?,
+            activation: args.activation,
+            batch,
+            state: target,
+            output: Rows::new(output, input.rows(), input.cols()).or_candle()?,
+        };
+        backend.causal_conv1d(conv, workspace).or_candle()
+    }
 }

@@ -1,27 +1,30 @@
-//! [`Cuda`]: the storage of candle's tensors on a CUDA device, by candle's own stream.
+//! [`Cuda`]: the ops on tensors of a CUDA device, on candle's own stream.
+#![allow(unsafe_code)] // views of the memory of tensors on a device
 
-use super::arrays::Number;
-use super::device::{Held, HeldMut, OnStorage, another_type, elsewhere};
-use crate::arrays::Error;
-use crate::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
-use crate::cuda::cudarc::driver::{SyncOnDrop, ValidAsZeroBits};
-use crate::cuda::{CudaBuilder, View, ViewMut, Workspace};
+use crate::backend::StorageAccess;
+use crate::element::TensorElement;
+use crate::error::{OrCandle, candle_error};
+use crate::storage::{DeviceStorage, DeviceStorageMut, wrong_device, wrong_type};
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, Device, Result, Storage};
+use mamba_kernels::Error;
+use mamba_kernels::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
+use mamba_kernels::cuda::cudarc::driver::{SyncOnDrop, ValidAsZeroBits};
+use mamba_kernels::cuda::{CudaBuilder, View, ViewMut, Workspace};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// A storage type that candle has on a CUDA device.
-pub trait OnCuda: CudaDType + DeviceRepr + ValidAsZeroBits {}
+/// An element type that candle has on a CUDA device.
+pub trait CudaElement: CudaDType + DeviceRepr + ValidAsZeroBits {}
 
-impl<T: CudaDType + DeviceRepr + ValidAsZeroBits> OnCuda for T {}
+impl<T: CudaDType + DeviceRepr + ValidAsZeroBits> CudaElement for T {}
 
 /// Runs the ops on tensors of one of candle's CUDA devices: in candle's context, on candle's stream, over the memory of
 /// the tensors. Outputs are allocated by candle. Clones share it; keep it, since kernels are loaded for it.
 #[derive(Debug, Clone)]
 pub struct Cuda {
-    cuda: crate::Cuda,
+    cuda: mamba_kernels::Cuda,
     device: CudaDevice,
     stream: Arc<CudaStream>,
 }
@@ -42,10 +45,10 @@ impl Cuda {
     pub fn with_builder(builder: CudaBuilder, device: &Device) -> Result<Self> {
         let Device::Cuda(device) = device else {
             let reason = "candle's device is not a CUDA device".into();
-            return Err(Error::Unavailable { backend: "cuda".into(), reason }.into());
+            return Err(candle_error(Error::Unavailable { backend: "cuda".into(), reason }));
         };
         let stream = device.cuda_stream();
-        let cuda = builder.build_on_stream(stream.clone())?;
+        let cuda = builder.build_on_stream(stream.clone()).or_candle()?;
         Ok(Self { cuda, device: device.clone(), stream })
     }
 
@@ -53,17 +56,17 @@ impl Cuda {
     fn expect(&self, op: &'static str, name: &'static str, device: &CudaDevice) -> Result<()> {
         match device.same_device(&self.device) {
             true => Ok(()),
-            false => Err(elsewhere(op, name, "one CUDA device", "another")),
+            false => Err(wrong_device(op, name, "one CUDA device", "another")),
         }
     }
 }
 
-impl OnStorage for Cuda {
-    type Backend = crate::Cuda;
-    type Output<T: Number> = CudaSlice<T>;
-    type Use<'a> = SyncOnDrop<'a>;
+impl StorageAccess for Cuda {
+    type Backend = mamba_kernels::Cuda;
+    type Output<T: TensorElement> = CudaSlice<T>;
+    type Guard<'a> = SyncOnDrop<'a>;
 
-    fn backend(&self) -> &crate::Cuda {
+    fn backend(&self) -> &mamba_kernels::Cuda {
         &self.cuda
     }
 
@@ -71,22 +74,22 @@ impl OnStorage for Cuda {
         Device::Cuda(self.device.clone())
     }
 
-    fn view<'a, T: Number>(
+    fn view<'a, T: TensorElement>(
         &'a self,
         op: &'static str,
         name: &'static str,
-        storage: Held<'a>,
+        storage: DeviceStorage<'a>,
     ) -> Result<(View<'a, T>, SyncOnDrop<'a>)> {
-        let Held::Cuda(storage) = storage else {
-            return Err(elsewhere(op, name, "a CUDA device", storage.device()));
+        let DeviceStorage::Cuda(storage) = storage else {
+            return Err(wrong_device(op, name, "a CUDA device", storage.device()));
         };
         self.expect(op, name, &storage.device)?;
-        let slice = storage.as_cuda_slice::<T>().map_err(|_| another_type::<T>(op, name))?;
+        let slice = storage.as_cuda_slice::<T>().map_err(|_| wrong_type::<T>(op, name))?;
         let (address, in_use) = slice.device_ptr(&self.stream);
         // SAFETY: the slice is borrowed for 'a, under the tensor's lock, so that no one writes to it meanwhile. What
         // follows, a free included, comes after the ops by the order of the stream, or by the event that `in_use` records
         // when it goes, after the launches. candle gives out no storage that it has not filled.
-        let view = unsafe { self.cuda.view_at(address, slice.len()) }?;
+        let view = unsafe { self.cuda.view_at(address, slice.len()) }.or_candle()?;
         Ok((view, in_use))
     }
 
@@ -94,35 +97,30 @@ impl OnStorage for Cuda {
         &'a self,
         op: &'static str,
         name: &'static str,
-        storage: HeldMut<'a>,
+        storage: DeviceStorageMut<'a>,
     ) -> Result<(ViewMut<'a, f32>, SyncOnDrop<'a>)> {
         let storage = match storage {
-            HeldMut::Cuda(storage) => storage,
-            other => return Err(elsewhere(op, name, "a CUDA device", other.device())),
+            DeviceStorageMut::Cuda(storage) => storage,
+            other => return Err(wrong_device(op, name, "a CUDA device", other.device())),
         };
         self.expect(op, name, &storage.device)?;
-        let slice = storage.as_cuda_slice_mut::<f32>().map_err(|_| another_type::<f32>(op, name))?;
-        Ok(self.exclusive(slice)?)
+        let slice = storage.as_cuda_slice_mut::<f32>().map_err(|_| wrong_type::<f32>(op, name))?;
+        self.exclusive(slice)
     }
 
-    fn output<T: Number>(&self, _: &'static str, len: usize) -> Result<CudaSlice<T>> {
+    fn output<T: TensorElement>(&self, len: usize) -> Result<CudaSlice<T>> {
         // the driver has no arrays without elements
         self.device.alloc_zeros::<T>(len.max(1))
     }
 
-    fn output_view<'a, T: Number>(
+    fn output_view<'a, T: TensorElement>(
         &'a self,
         output: &'a mut CudaSlice<T>,
     ) -> Result<(ViewMut<'a, T>, SyncOnDrop<'a>)> {
-        Ok(self.exclusive(output)?)
+        self.exclusive(output)
     }
 
-    fn halves<'a, T: Number>(&'a self, output: ViewMut<'a, T>) -> Result<(ViewMut<'a, T>, ViewMut<'a, T>)> {
-        let middle = crate::Storage::elements(&output) / 2;
-        Ok(output.split_at(middle)?)
-    }
-
-    fn storage_of<T: Number>(&self, output: CudaSlice<T>) -> Storage {
+    fn storage_of<T: TensorElement>(&self, output: CudaSlice<T>) -> Storage {
         Storage::Cuda(CudaStorage::wrap_cuda_slice(output, self.device.clone()))
     }
 
@@ -133,15 +131,15 @@ impl OnStorage for Cuda {
 }
 
 impl Cuda {
-    fn exclusive<'a, T: Number>(
+    fn exclusive<'a, T: TensorElement>(
         &'a self,
         slice: &'a mut CudaSlice<T>,
-    ) -> crate::Result<(ViewMut<'a, T>, SyncOnDrop<'a>)> {
+    ) -> Result<(ViewMut<'a, T>, SyncOnDrop<'a>)> {
         let len = slice.len();
         let (address, in_use) = slice.device_ptr_mut(&self.stream);
         // SAFETY: the slice is borrowed for 'a, alone. For what comes before and after, see `view`: here the event is that
         // of a write. Tensors and new outputs have been filled.
-        let view = unsafe { self.cuda.view_mut_at(address, len) }?;
+        let view = unsafe { self.cuda.view_mut_at(address, len) }.or_candle()?;
         Ok((view, in_use))
     }
 }

@@ -1,18 +1,17 @@
 //! The matrix products on tensors.
 
-use super::arrays::{Number, by_dtype, values};
-use super::call::{Arrays, Call};
-use super::device::{Held, OnStorage, TensorBackend, on_host, packed};
-use crate::arrays::Rows;
-use crate::backend::{Backend, WeightMatrix};
-use crate::cpu::Cpu;
-use crate::ops::{Epilogue, InProj, Linear};
+use crate::backend::{Buffer, TensorBackend, View, Weights, Workspace, packed};
+use crate::custom_op::{Arrays, Call, TensorOp};
+use crate::element::{TensorElement, with_tensor_type};
+use crate::error::OrCandle;
+use crate::layout::{values, with_columns};
+use crate::locks::Reads;
+use crate::storage::{DeviceStorage, on_host};
 use candle_core::{Device, Module, Result, Tensor};
+use mamba_kernels::ops::{Epilogue, InProj, Linear};
+use mamba_kernels::{Backend, Cpu, Rows, WeightMatrix};
 use std::fmt;
 use std::sync::Arc;
-
-type Weights<O> = <<O as OnStorage>::Backend as Backend>::Weights;
-type Buffer<O> = <<O as OnStorage>::Backend as Backend>::Buffer<f32>;
 
 /// A weight matrix, packed once, with a bias. Clones share it.
 pub struct PackedLinear<O: TensorBackend = Cpu> {
@@ -50,8 +49,8 @@ impl<O: TensorBackend> PackedLinear<O> {
         let bias = bias.map(|bias| bias.detach().to_device(&Device::Cpu)).transpose()?;
         let bias = bias.map(|bias| {
             let (storage, layout) = bias.storage_and_layout();
-            let data = on_host::<f32>(OP, "bias", Held::from(&*storage))?;
-            Ok::<_, candle_core::Error>(backend.backend().upload(values(OP, "bias", data, layout)?)?)
+            let data = on_host::<f32>(OP, "bias", DeviceStorage::from(&*storage))?;
+            backend.backend().upload(values(OP, "bias", data, layout)?).or_candle()
         });
         let bias = bias.transpose()?.map(Arc::new);
         Ok(Self { backend: backend.clone(), weight: Arc::new(weight), bias })
@@ -64,58 +63,86 @@ impl<O: TensorBackend> PackedLinear<O> {
     /// As [`Linear::validate`] says; for a layout, type or device that the module does not take; and
     /// `BackwardNotSupported` for a tensor that records operations.
     pub fn forward_with(&self, input: &Tensor, epilogue: Epilogue) -> Result<Tensor> {
-        by_dtype!("linear", "input", input, T => self.linear::<T>(input, epilogue))
-    }
-
-    fn linear<T: Number>(&self, input: &Tensor, epilogue: Epilogue) -> Result<Tensor> {
-        let features = self.weight.rows();
-        let mut shape = input.dims().to_vec();
-        shape.pop();
-        shape.push(features);
-        let call = Call { op: "linear", input: ("input", input), target: None, read: &[], shape };
-        call.run::<O, T, _>(&self.backend, self, |Arrays { input, output, .. }, _, with, workspace| {
-            let backend = with.backend.backend();
-            let args = Linear::<O::Backend, T, T> {
-                input,
-                weight: &*with.weight,
-                bias: with.bias.as_ref().map(|bias| backend.view(bias)),
-                epilogue,
-                output: Rows::new(output, input.rows(), features)?,
-            };
-            Ok(backend.linear(args, workspace)?)
+        with_tensor_type!("linear", "input", input, T => {
+            let call = self.call("linear", input, [with_columns(input, self.weight.rows())]);
+            let [output] = call.run::<O, T>(&self.backend, &Product { linear: self, epilogue })?;
+            Ok(output)
         })
     }
 
-    /// `in_proj`: the two halves of `input · weightᵀ + bias`, each of its own and contiguous. The weight is
+    /// `in_proj`: the two halves of `input · weightᵀ + bias`, each a contiguous tensor of its own. The weight is
     /// `[2 * d_inner, d_model]`.
     ///
     /// # Errors
     /// As [`InProj::validate`] says, and as [`PackedLinear::forward_with`].
     pub fn in_proj(&self, input: &Tensor) -> Result<(Tensor, Tensor)> {
-        let both = by_dtype!("in_proj", "input", input, T => self.both::<T>(input))?;
-        Ok((both.get(0)?, both.get(1)?))
+        let half = with_columns(input, self.weight.rows() / 2);
+        with_tensor_type!("in_proj", "input", input, T => {
+            let call = self.call("in_proj", input, [half.clone(), half]);
+            let [x, z] = call.run::<O, T>(&self.backend, &SplitProduct { linear: self })?;
+            Ok((x, z))
+        })
     }
 
-    /// x, then z.
-    fn both<T: Number>(&self, input: &Tensor) -> Result<Tensor> {
-        let d_inner = self.weight.rows() / 2;
-        let mut shape = input.dims().to_vec();
-        shape.pop();
-        shape.push(d_inner);
-        shape.insert(0, 2);
-        let call = Call { op: "in_proj", input: ("input", input), target: None, read: &[], shape };
-        call.run::<O, T, _>(&self.backend, self, |Arrays { input, output, .. }, _, with, workspace| {
-            let backend = with.backend.backend();
-            let (x, z) = with.backend.halves(output)?;
-            let args = InProj::<O::Backend, T> {
-                input,
-                weight: &*with.weight,
-                bias: with.bias.as_ref().map(|bias| backend.view(bias)),
-                x: Rows::new(x, input.rows(), d_inner)?,
-                z: Rows::new(z, input.rows(), d_inner)?,
-            };
-            Ok(backend.in_proj(args, workspace)?)
-        })
+    fn call<'a, const N: usize>(
+        &self,
+        op: &'static str,
+        input: &'a Tensor,
+        outputs: [Vec<usize>; N],
+    ) -> Call<'a, N> {
+        Call { op, input: ("input", input), target: None, read: &[], outputs }
+    }
+
+    fn bias(&self) -> Option<View<'_, O, f32>> {
+        self.bias.as_ref().map(|bias| self.backend.backend().view(bias))
+    }
+}
+
+struct Product<'a, O: TensorBackend> {
+    linear: &'a PackedLinear<O>,
+    epilogue: Epilogue,
+}
+
+impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 1> for Product<'_, O> {
+    fn run<'x>(
+        &'x self,
+        Arrays { input, outputs: [output], .. }: Arrays<'x, O, T, 1>,
+        _: &Reads<'x, O>,
+        workspace: &mut Workspace<O>,
+    ) -> Result<()> {
+        let Self { linear, epilogue } = self;
+        let args = Linear::<O::Backend, T, T> {
+            input,
+            weight: &*linear.weight,
+            bias: linear.bias(),
+            epilogue: *epilogue,
+            output: Rows::new(output, input.rows(), linear.weight.rows()).or_candle()?,
+        };
+        linear.backend.backend().linear(args, workspace).or_candle()
+    }
+}
+
+struct SplitProduct<'a, O: TensorBackend> {
+    linear: &'a PackedLinear<O>,
+}
+
+impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 2> for SplitProduct<'_, O> {
+    fn run<'x>(
+        &'x self,
+        Arrays { input, outputs: [x, z], .. }: Arrays<'x, O, T, 2>,
+        _: &Reads<'x, O>,
+        workspace: &mut Workspace<O>,
+    ) -> Result<()> {
+        let Self { linear } = self;
+        let (tokens, d_inner) = (input.rows(), linear.weight.rows() / 2);
+        let args = InProj::<O::Backend, T> {
+            input,
+            weight: &*linear.weight,
+            bias: linear.bias(),
+            x: Rows::new(x, tokens, d_inner).or_candle()?,
+            z: Rows::new(z, tokens, d_inner).or_candle()?,
+        };
+        linear.backend.backend().in_proj(args, workspace).or_candle()
     }
 }
 

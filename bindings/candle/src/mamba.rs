@@ -1,13 +1,12 @@
 //! The Mamba model of candle-transformers, on this crate's kernels.
 
-use super::device::TensorBackend;
-use super::var_builder::Variables;
-use crate::arrays::Error;
-use crate::arrays::{Batch, Slot};
-use crate::cpu::Cpu;
-use crate::model::{self, Logits, Scratch};
+use crate::backend::TensorBackend;
+use crate::error::{OrCandle, argument, candle_error};
+use crate::var_builder::Variables;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
+use mamba_kernels::model::{self, Logits, Scratch};
+use mamba_kernels::{Batch, Cpu, Error, Slot};
 use std::fmt;
 
 /// The configuration that `candle_transformers::models::mamba` reads, with the same names.
@@ -35,7 +34,7 @@ impl Config {
             "pad_vocab_size_multiple": pad_vocab_size_multiple, "ssm_cfg": {},
             "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true,
         });
-        Ok(model::Config::from_json(&json.to_string())?)
+        model::Config::from_json(&json.to_string()).or_candle()
     }
 }
 
@@ -80,7 +79,7 @@ impl<O: TensorBackend> State<O> {
     /// # Errors
     /// Where there is no memory.
     pub fn on(backend: &O, batch_size: usize, config: &model::Config) -> Result<Self> {
-        let state = model::State::new(backend.backend(), config, batch_size)?;
+        let state = model::State::new(backend.backend(), config, batch_size).or_candle()?;
         Ok(Self { state, scratch: Scratch::default(), pos: 0 })
     }
 }
@@ -92,7 +91,7 @@ fn expect_cpu(device: &Device) -> Result<()> {
     let backend = if device.is_cuda() { "cuda" } else { "metal" };
     let reason =
         "a model on a GPU takes its backend by `Mamba::with_config`, and its state by `State::on`".into();
-    Err(Error::Unavailable { backend: backend.into(), reason }.into())
+    Err(candle_error(Error::Unavailable { backend: backend.into(), reason }))
 }
 
 /// A Mamba language model, in the place of `candle_transformers::models::mamba::Model`.
@@ -124,7 +123,8 @@ impl<O: TensorBackend> Mamba<O> {
     /// Where a tensor is missing or of another shape.
     pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
-        let model = model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb))?;
+        let model =
+            model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb)).or_candle()?;
         Ok(Self { backend, model, dtype })
     }
 
@@ -151,15 +151,16 @@ impl<O: TensorBackend> Mamba<O> {
     fn run(&self, input_ids: &Tensor, batch: usize, tokens: usize, state: &mut State<O>) -> Result<Tensor> {
         if batch != state.state.slots() {
             let expected = format!("{} sequences, as the state has", state.state.slots());
-            return Err(Error::argument("forward", "input_ids", expected, batch).into());
+            return Err(argument("forward", "input_ids", expected, batch));
         }
         let ids = input_ids.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
         let sequences = match tokens {
-            1 => Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>())?,
-            _ => Batch::from_lengths(&vec![tokens; batch])?,
+            1 => Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>()),
+            _ => Batch::from_lengths(&vec![tokens; batch]),
         };
-        let logits =
-            self.model.forward(&ids, &sequences, &mut state.state, Logits::Last, &mut state.scratch)?;
+        let sequences = sequences.or_candle()?;
+        let logits = self.model.forward(&ids, &sequences, &mut state.state, Logits::Last, &mut state.scratch);
+        let logits = logits.or_candle()?;
         state.pos += tokens;
         let vocab = self.model.config().vocab_size;
         Tensor::from_vec(logits, (batch, vocab), &self.backend.device())?.to_dtype(self.dtype)

@@ -1,12 +1,12 @@
 //! RMSNorm on tensors.
 
-use super::arrays::{Number, by_dtype};
-use super::call::{Arrays, Call};
-use super::device::TensorBackend;
-use crate::arrays::Rows;
-use crate::backend::Backend;
-use crate::ops;
+use crate::backend::{TensorBackend, Workspace};
+use crate::custom_op::{Arrays, Call, TensorOp};
+use crate::element::{TensorElement, with_tensor_type};
+use crate::error::OrCandle;
+use crate::locks::Reads;
 use candle_core::{Result, Tensor};
+use mamba_kernels::{Backend, Rows, ops};
 
 const OP: &str = "rms_norm";
 
@@ -29,29 +29,42 @@ pub struct RmsNorm<'a> {
 /// As [`ops::RmsNorm::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn rms_norm<O: TensorBackend>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "input", args.input, T => typed::<O, T>(backend, args))
+    with_tensor_type!(OP, "input", args.input, T => typed::<O, T>(backend, args))
 }
 
-fn typed<O: TensorBackend, T: Number>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
+fn typed<O: TensorBackend, T: TensorElement>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
     let call = Call {
         op: OP,
         input: ("input", args.input),
         target: args.residual.map(|tensor| ("residual", tensor)),
         read: &[args.weight],
-        shape: args.input.dims().into(),
+        outputs: [args.input.dims().into()],
     };
-    call.run::<O, T, _>(
-        backend,
-        backend.backend(),
-        |Arrays { input, target, output }, read, backend, workspace| {
-            let norm = ops::RmsNorm::<O::Backend, T, T> {
-                input,
-                residual: target.map(|data| Rows::new(data, input.rows(), input.cols())).transpose()?,
-                weight: read.optional("weight", args.weight)?,
-                eps: args.eps,
-                output: Rows::new(output, input.rows(), input.cols())?,
-            };
-            Ok(backend.rms_norm(norm, workspace)?)
-        },
-    )
+    let [output] = call.run::<O, T>(backend, &Norm { backend: backend.backend(), args })?;
+    Ok(output)
+}
+
+struct Norm<'a, B> {
+    backend: &'a B,
+    args: RmsNorm<'a>,
+}
+
+impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 1> for Norm<'_, O::Backend> {
+    fn run<'x>(
+        &'x self,
+        Arrays { input, target, outputs: [output] }: Arrays<'x, O, T, 1>,
+        reads: &Reads<'x, O>,
+        workspace: &mut Workspace<O>,
+    ) -> Result<()> {
+        let Self { backend, args } = self;
+        let (rows, cols) = (input.rows(), input.cols());
+        let norm = ops::RmsNorm::<O::Backend, T, T> {
+            input,
+            residual: target.map(|data| Rows::new(data, rows, cols)).transpose().or_candle()?,
+            weight: reads.optional("weight", args.weight)?,
+            eps: args.eps,
+            output: Rows::new(output, rows, cols).or_candle()?,
+        };
+        backend.rms_norm(norm, workspace).or_candle()
+    }
 }

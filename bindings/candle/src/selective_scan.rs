@@ -1,13 +1,13 @@
 //! The selective scan on tensors.
 
-use super::arrays::{Number, by_dtype, expect_dims, sequences};
-use super::call::{Arrays, Call};
-use super::device::TensorBackend;
-use crate::arrays::Batch;
-use crate::arrays::Rows;
-use crate::backend::Backend;
-use crate::ops;
+use crate::backend::{TensorBackend, Workspace};
+use crate::custom_op::{Arrays, Call, TensorOp};
+use crate::element::{TensorElement, with_tensor_type};
+use crate::error::OrCandle;
+use crate::layout::{expect_dims, sequences};
+use crate::locks::Reads;
 use candle_core::{Result, Tensor};
+use mamba_kernels::{Backend, Batch, Rows, ops};
 
 const OP: &str = "selective_scan";
 
@@ -46,47 +46,56 @@ pub struct SelectiveScan<'a> {
 /// As [`ops::SelectiveScan::validate`] says; for a layout, type or device that the module does not take; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn selective_scan<O: TensorBackend>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
-    by_dtype!(OP, "u", args.u, T => typed::<O, T>(backend, args))
+    with_tensor_type!(OP, "u", args.u, T => typed::<O, T>(backend, args))
 }
 
-fn typed<O: TensorBackend, T: Number>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
-    let batch = &match args.batch {
-        Some(batch) => batch.clone(),
-        None => sequences(args.u)?,
-    };
-    let SelectiveScan { delta, a, b, c, d, z, delta_bias, .. } = args;
-    expect_dims(OP, "a", a, ["d_state", "channels"], args.u)?;
-    if let Some(state) = args.state {
-        expect_dims(OP, "state", state, ["slots", "d_state", "channels"], args.u)?;
+fn typed<O: TensorBackend, T: TensorElement>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
+    let SelectiveScan { u, delta, a, b, c, d, z, delta_bias, state, .. } = args;
+    expect_dims(OP, "a", a, ["d_state", "channels"], u)?;
+    if let Some(state) = state {
+        expect_dims(OP, "state", state, ["slots", "d_state", "channels"], u)?;
     }
+    let batch = sequences(args.batch, u)?;
     let call = Call {
         op: OP,
-        input: ("u", args.u),
-        target: args.state.map(|tensor| ("state", tensor)),
+        input: ("u", u),
+        target: state.map(|tensor| ("state", tensor)),
         read: &[Some(delta), Some(a), Some(b), Some(c), d, z, delta_bias],
-        shape: args.u.dims().into(),
+        outputs: [u.dims().into()],
     };
-    let with = (backend.backend(), batch);
-    call.run::<O, T, _>(
-        backend,
-        &with,
-        |Arrays { input: u, target, output }, read, (backend, batch), workspace| {
-            let scan = ops::SelectiveScan::<O::Backend, T> {
-                u,
-                delta: read.rows("delta", delta)?,
-                a: read.values("a", a)?,
-                b: read.rows("b", b)?,
-                c: read.rows("c", c)?,
-                n_groups: args.n_groups,
-                d: read.optional("d", d)?,
-                z: z.map(|z| read.rows("z", z)).transpose()?,
-                delta_bias: read.optional("delta_bias", delta_bias)?,
-                delta_softplus: args.delta_softplus,
-                batch,
-                state: target,
-                output: Rows::new(output, u.rows(), u.cols())?,
-            };
-            Ok(backend.selective_scan(scan, workspace)?)
-        },
-    )
+    let [output] = call.run::<O, T>(backend, &Scan { backend: backend.backend(), batch, args })?;
+    Ok(output)
+}
+
+struct Scan<'a, B> {
+    backend: &'a B,
+    batch: Batch,
+    args: SelectiveScan<'a>,
+}
+
+impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 1> for Scan<'_, O::Backend> {
+    fn run<'x>(
+        &'x self,
+        Arrays { input: u, target, outputs: [output] }: Arrays<'x, O, T, 1>,
+        reads: &Reads<'x, O>,
+        workspace: &mut Workspace<O>,
+    ) -> Result<()> {
+        let Self { backend, batch, args } = self;
+        let scan = ops::SelectiveScan::<O::Backend, T> {
+            u,
+            delta: reads.rows("delta", args.delta)?,
+            a: reads.values("a", args.a)?,
+            b: reads.rows("b", args.b)?,
+            c: reads.rows("c", args.c)?,
+            n_groups: args.n_groups,
+            d: reads.optional("d", args.d)?,
+            z: args.z.map(|z| reads.rows("z", z)).transpose()?,
+            delta_bias: reads.optional("delta_bias", args.delta_bias)?,
+            delta_softplus: args.delta_softplus,
+            batch,
+            state: target,
+            output: Rows::new(output, u.rows(), u.cols()).or_candle()?,
+        };
+        backend.selective_scan(scan, workspace).or_candle()
+    }
 }

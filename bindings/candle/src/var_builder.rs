@@ -1,14 +1,13 @@
 //! A `VarBuilder` as the place where a model's weights come from.
 
-use super::device::packed;
-use crate::backend::Backend;
-use crate::model::ModelError;
-use crate::model::source::Source;
+use crate::backend::packed;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use mamba_kernels::Backend;
+use mamba_kernels::model::{ModelError, Source};
 
 /// The weights below a `VarBuilder` that stands at `backbone`.
-pub(super) struct Variables<'a>(pub VarBuilder<'a>);
+pub(crate) struct Variables<'a>(pub VarBuilder<'a>);
 
 impl Variables<'_> {
     /// The name under which the `VarBuilder` knows a tensor: `backbone` is its root, and candle calls the embedding by

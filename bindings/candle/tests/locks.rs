@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use mamba_kernels::Cpu;
-use mamba_kernels::candle::{SelectiveScan, selective_scan};
+use mamba_kernels_candle::{SelectiveScan, selective_scan};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;

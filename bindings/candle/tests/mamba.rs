@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba as theirs;
-use mamba_kernels::candle as ours;
+use mamba_kernels_candle as ours;
 use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Batch, Reference, Slot};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The ops on candle's tensors: against candle's own, over views, and what they refuse.
 
 use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
-use mamba_kernels::candle::{
+use mamba_kernels_candle::{
     CausalConv1d, PackedLinear, RmsNorm, SelectiveScan, causal_conv1d, rms_norm, selective_scan,
 };
 use mamba_kernels::ops::{Activation, Epilogue};
