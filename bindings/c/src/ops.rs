@@ -1,10 +1,12 @@
 //! The ops: an argument struct and a function each, with the names of the Rust interface.
 
-use crate::arrays::{Arrays, MambaFloats, MambaFloatsMut, MambaRows, MambaRowsMut, MambaTokens};
+use crate::arrays::{MambaFloats, MambaFloatsMut, MambaRows, MambaRowsMut, MambaTokens};
+use crate::dtype::with_dtype;
 use crate::handles::{MambaBatch, MambaCpu, MambaWeights, handle};
-use crate::status::{MambaStatus, argument, guarded};
+use crate::slices::Arrays;
+use crate::status::{MambaStatus, guarded};
 use kernels::ops::{Activation, CausalConv1d, Embedding, Epilogue, InProj, Linear, RmsNorm, SelectiveScan};
-use kernels::{Backend, Cpu};
+use kernels::{Backend, Cpu, Error};
 
 /// No activation.
 pub const MAMBA_ACTIVATION_IDENTITY: u32 = 0;
@@ -18,29 +20,7 @@ pub const MAMBA_EPILOGUE_SOFTPLUS: u32 = 1;
 /// The sum is added to the output.
 pub const MAMBA_EPILOGUE_RESIDUAL: u32 = 2;
 
-/// Compiles a body for each storage type and runs that of `dtype`.
-macro_rules! by_dtype {
-    ($op:expr, $name:expr, $dtype:expr, $t:ident => $body:expr) => {
-        match $dtype {
-            $crate::MAMBA_DTYPE_F32 => {
-                type $t = f32;
-                $body
-            }
-            $crate::MAMBA_DTYPE_F16 => {
-                type $t = kernels::f16;
-                $body
-            }
-            $crate::MAMBA_DTYPE_BF16 => {
-                type $t = kernels::bf16;
-                $body
-            }
-            other => Err($crate::status::argument($op, $name, "one of MAMBA_DTYPE_*", other)),
-        }
-    };
-}
-pub(crate) use by_dtype;
-
-/// `[x | z] = input * weight^T + bias`, the two halves to two places.
+/// `[x | z] = input * weight^T + bias`, each half to its own array.
 #[derive(Debug)]
 #[repr(C)]
 pub struct MambaInProj {
@@ -61,17 +41,17 @@ pub struct MambaInProj {
 /// Runs `in_proj`.
 ///
 /// # Safety
-/// `cpu` and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_in_proj(cpu: *const MambaCpu, args: *const MambaInProj) -> MambaStatus {
     const OP: &str = "in_proj";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let weight = &handle(OP, "weight", args.weight)?.0;
         let mut arrays = Arrays::new(OP);
         let bias = arrays.floats("bias", args.bias)?;
-        by_dtype!(OP, "dtype", args.dtype, T => {
+        with_dtype!(OP, "dtype", args.dtype, T => {
             let input = arrays.rows::<T>("input", args.input)?;
             let x = arrays.rows_mut::<T>("x", args.x)?;
             let z = arrays.rows_mut::<T>("z", args.z)?;
@@ -103,18 +83,18 @@ pub struct MambaLinear {
     pub weight: *const MambaWeights,
     /// `[out_features]`, or null
     pub bias: MambaFloats,
-    /// `[tokens, out_features]`, written; read too by `MAMBA_EPILOGUE_RESIDUAL`
+    /// `[tokens, out_features]`, written; with `MAMBA_EPILOGUE_RESIDUAL` read too
     pub output: MambaRowsMut,
 }
 
 /// Runs `linear`.
 ///
 /// # Safety
-/// `cpu` and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_linear(cpu: *const MambaCpu, args: *const MambaLinear) -> MambaStatus {
     const OP: &str = "linear";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let weight = &handle(OP, "weight", args.weight)?.0;
@@ -122,11 +102,11 @@ pub unsafe extern "C" fn mamba_linear(cpu: *const MambaCpu, args: *const MambaLi
             MAMBA_EPILOGUE_STORE => Epilogue::Store,
             MAMBA_EPILOGUE_SOFTPLUS => Epilogue::Softplus,
             MAMBA_EPILOGUE_RESIDUAL => Epilogue::Residual,
-            other => return Err(argument(OP, "epilogue", "one of MAMBA_EPILOGUE_*", other)),
+            other => return Err(Error::argument(OP, "epilogue", "one of MAMBA_EPILOGUE_*", other)),
         };
         let mut arrays = Arrays::new(OP);
         let bias = arrays.floats("bias", args.bias)?;
-        by_dtype!(OP, "input_dtype", args.input_dtype, T => by_dtype!(OP, "output_dtype", args.output_dtype, U => {
+        with_dtype!(OP, "input_dtype", args.input_dtype, T => with_dtype!(OP, "output_dtype", args.output_dtype, U => {
             let input = arrays.rows::<T>("input", args.input)?;
             let output = arrays.rows_mut::<U>("output", args.output)?;
             let args = Linear::<Cpu, T, U> {
@@ -164,7 +144,7 @@ pub struct MambaCausalConv1d {
 /// Runs `causal_conv1d`.
 ///
 /// # Safety
-/// The handles and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_causal_conv1d(
     cpu: *const MambaCpu,
@@ -172,20 +152,20 @@ pub unsafe extern "C" fn mamba_causal_conv1d(
     args: *const MambaCausalConv1d,
 ) -> MambaStatus {
     const OP: &str = "causal_conv1d";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let batch = &handle(OP, "batch", batch)?.0;
         let activation = match args.activation {
             MAMBA_ACTIVATION_IDENTITY => Activation::Identity,
             MAMBA_ACTIVATION_SILU => Activation::Silu,
-            other => return Err(argument(OP, "activation", "one of MAMBA_ACTIVATION_*", other)),
+            other => return Err(Error::argument(OP, "activation", "one of MAMBA_ACTIVATION_*", other)),
         };
         let mut arrays = Arrays::new(OP);
         let weight = arrays.floats("weight", args.weight)?;
         let bias = arrays.floats("bias", args.bias)?;
         let state = arrays.floats_mut("state", args.state)?;
-        by_dtype!(OP, "dtype", args.dtype, T => {
+        with_dtype!(OP, "dtype", args.dtype, T => {
             let input = arrays.rows::<T>("input", args.input)?;
             let output = arrays.rows_mut::<T>("output", args.output)?;
             let args = CausalConv1d::<Cpu, T> {
@@ -215,9 +195,10 @@ pub unsafe extern "C" fn mamba_causal_conv1d(
 pub struct MambaSelectiveScan {
     /// The type of `u`, `delta`, `b`, `c`, `z` and `output`: one of `MAMBA_DTYPE_*`.
     pub dtype: u32,
-    /// Not 0 where softplus is applied to `delta`, after the bias.
+    /// Nonzero to apply softplus to `delta`, after the bias.
     pub delta_softplus: u32,
-    /// Channels `g * channels / n_groups` and on share row parts `g` of `b` and `c`. 1 in Mamba.
+    /// Groups of channels: those of group `g` share the columns `[g * d_state, (g + 1) * d_state)` of `b` and `c`. 1 in
+    /// Mamba.
     pub n_groups: usize,
     /// `[tokens, channels]`
     pub u: MambaRows,
@@ -235,7 +216,7 @@ pub struct MambaSelectiveScan {
     pub z: MambaRows,
     /// `[channels]`, or null
     pub delta_bias: MambaFloats,
-    /// `[slots, d_state, channels]`, read and updated; or null, and every sequence starts with zeros
+    /// `[slots, d_state, channels]`, read and updated; or null: every sequence starts from zeros
     pub state: MambaFloatsMut,
     /// `[tokens, channels]`, written
     pub output: MambaRowsMut,
@@ -244,7 +225,7 @@ pub struct MambaSelectiveScan {
 /// Runs `selective_scan`.
 ///
 /// # Safety
-/// The handles and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_selective_scan(
     cpu: *const MambaCpu,
@@ -252,7 +233,7 @@ pub unsafe extern "C" fn mamba_selective_scan(
     args: *const MambaSelectiveScan,
 ) -> MambaStatus {
     const OP: &str = "selective_scan";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let batch = &handle(OP, "batch", batch)?.0;
@@ -261,7 +242,7 @@ pub unsafe extern "C" fn mamba_selective_scan(
         let d = arrays.floats("d", args.d)?;
         let delta_bias = arrays.floats("delta_bias", args.delta_bias)?;
         let state = arrays.floats_mut("state", args.state)?;
-        by_dtype!(OP, "dtype", args.dtype, T => {
+        with_dtype!(OP, "dtype", args.dtype, T => {
             let u = arrays.rows::<T>("u", args.u)?;
             let delta = arrays.rows::<T>("delta", args.delta)?;
             let b = arrays.rows::<T>("b", args.b)?;
@@ -311,17 +292,17 @@ pub struct MambaRmsNorm {
 /// Runs `rms_norm`.
 ///
 /// # Safety
-/// `cpu` and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_rms_norm(cpu: *const MambaCpu, args: *const MambaRmsNorm) -> MambaStatus {
     const OP: &str = "rms_norm";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let mut arrays = Arrays::new(OP);
         let weight = arrays.floats("weight", args.weight)?;
         let residual = arrays.rows_mut::<f32>("residual", args.residual)?;
-        by_dtype!(OP, "input_dtype", args.input_dtype, T => by_dtype!(OP, "output_dtype", args.output_dtype, U => {
+        with_dtype!(OP, "input_dtype", args.input_dtype, T => with_dtype!(OP, "output_dtype", args.output_dtype, U => {
             let input = arrays.rows::<T>("input", args.input)?;
             let output = arrays.rows_mut::<U>("output", args.output)?;
             let args = RmsNorm::<Cpu, T, U> {
@@ -353,17 +334,17 @@ pub struct MambaEmbedding {
 /// Runs `embedding`.
 ///
 /// # Safety
-/// `cpu` and `args` are valid, and what `args` says of its arrays is true.
+/// Each pointer is null or points to a live handle or a valid `args`, whose arrays are as it describes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mamba_embedding(cpu: *const MambaCpu, args: *const MambaEmbedding) -> MambaStatus {
     const OP: &str = "embedding";
-    // SAFETY: handles and arrays are what the caller says; `Arrays` makes all slices.
+    // SAFETY: each handle is null or live, the arrays are as `args` describes them, and one `Arrays` makes all slices.
     guarded(|| unsafe {
         let (cpu, args) = (handle(OP, "cpu", cpu)?, handle(OP, "args", args)?);
         let weight = &handle(OP, "weight", args.weight)?.0;
         let mut arrays = Arrays::new(OP);
         let tokens = arrays.tokens("tokens", args.tokens)?;
-        by_dtype!(OP, "dtype", args.dtype, T => {
+        with_dtype!(OP, "dtype", args.dtype, T => {
             let output = arrays.rows_mut::<T>("output", args.output)?;
             let args = Embedding::<Cpu, T> { tokens, weight, output: arrays.required("output", output)? };
             cpu.with_workspace(|cpu, workspace| cpu.embedding(args, workspace))

@@ -1,23 +1,23 @@
-//! [`MambaStatus`], the message of the last error, and the wall that no panic passes.
+//! [`MambaStatus`], the message of the last error, and [`guarded`], which lets no panic out.
 
 use kernels::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub enum MambaStatus {
-    /// It did what it says.
+    /// The call succeeded.
     Ok = 0,
-    /// An argument is not what the function asks for. Nothing has been written.
+    /// An argument is invalid. Nothing has been written.
     Argument = 1,
-    /// There was no memory.
+    /// Out of memory.
     OutOfMemory = 2,
-    /// What was asked for is not on this machine.
+    /// This machine does not have what was requested.
     Unavailable = 3,
-    /// A defect of this library. Arrays that the call writes have no meaning; handles may still be used.
+    /// A defect of this library. The contents of arrays that the call writes are unspecified; handles stay usable.
     Internal = 4,
 }
 
@@ -28,12 +28,12 @@ thread_local! {
 fn remember(message: &str) {
     // a NUL would end the message early
     let message = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
-    // while a thread ends there may be no place left for it
+    // the thread-local is gone while a thread ends
     let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = message);
 }
 
-/// What was wrong with the last call on this thread that did not return `MAMBA_STATUS_OK`, in UTF-8. Empty where there
-/// was none. The text stays until the next call on this thread that fails.
+/// The message, in UTF-8, of the last call on this thread that did not return `MAMBA_STATUS_OK`; empty if there was none.
+/// The string is valid until the next failing call on this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn mamba_last_error() -> *const c_char {
     LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
@@ -63,22 +63,13 @@ pub(crate) fn guarded(body: impl FnOnce() -> kernels::Result<()>) -> MambaStatus
     }
 }
 
-pub(crate) fn argument(
-    op: &'static str,
-    argument: &'static str,
-    expected: impl ToString,
-    found: impl ToString,
-) -> Error {
-    Error::Argument { op, argument, expected: expected.to_string(), found: found.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::CStr;
 
     fn last() -> String {
-        // SAFETY: it is a NUL-terminated text of this thread, and no call intervenes.
+        // SAFETY: it is a NUL-terminated string of this thread, and no call has failed since.
         unsafe { CStr::from_ptr(mamba_last_error()) }.to_str().unwrap().into()
     }
 
@@ -92,7 +83,7 @@ mod tests {
 
     #[test]
     fn errors_have_codes_and_messages() {
-        assert_eq!(guarded(|| Err(argument("op", "x", "3", 4))), MambaStatus::Argument);
+        assert_eq!(guarded(|| Err(Error::argument("op", "x", "3", 4))), MambaStatus::Argument);
         assert_eq!(last(), "op: argument `x`: expected 3, found 4");
         let error = Error::OutOfMemory { op: "op", elements: 9, dtype: "f32" };
         assert_eq!(guarded(|| Err(error)), MambaStatus::OutOfMemory);
