@@ -1,49 +1,29 @@
-//! Storage of flex's tensors as `Rows` and slices.
+//! The storage of flex's tensors as `Rows` and slices.
 
-use burn_backend::{DType, TensorData};
+use burn_backend::TensorData;
 use burn_flex::{Flex, FlexTensor};
 use burn_tensor::{PrimitiveConversionError, Tensor};
 use mamba_kernels::cpu::Workspace;
-use mamba_kernels::{Batch, Error, Result, Rows};
+use mamba_kernels::{Batch, DType, Error, Result, Rows};
 use std::cell::RefCell;
 
-/// A storage type that both crates know.
-pub(crate) trait Number: mamba_kernels::Element + burn_backend::Element + bytemuck::Pod {}
+/// An element type of both crates.
+pub(crate) trait TensorElement:
+    mamba_kernels::Element + burn_backend::Element + bytemuck::Pod
+{
+}
 
-impl Number for f32 {}
-impl Number for mamba_kernels::f16 {}
-impl Number for mamba_kernels::bf16 {}
+impl TensorElement for f32 {}
+impl TensorElement for mamba_kernels::f16 {}
+impl TensorElement for mamba_kernels::bf16 {}
 
-/// Compiles a body for each storage type and runs that of an array.
-macro_rules! by_dtype {
-    ($array:expr, $t:ident => $body:expr) => {
-        match $array.dtype() {
-            burn_backend::DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            burn_backend::DType::F16 => {
-                type $t = mamba_kernels::f16;
-                $body
-            }
-            burn_backend::DType::BF16 => {
-                type $t = mamba_kernels::bf16;
-                $body
-            }
-            _ => Err($array.error("f32, f16 or bf16")),
-        }
+/// Runs a body with `$T` standing for the element type of an [`Array`].
+macro_rules! with_array_type {
+    ($array:expr, $T:ident => $body:expr) => {
+        mamba_kernels::with_element_type!($array.element_type()?, $T => $body, else => Err($array.unsupported()))
     };
 }
-pub(crate) use by_dtype;
-
-pub(crate) fn argument(
-    op: &'static str,
-    argument: &'static str,
-    expected: impl Into<String>,
-    found: impl Into<String>,
-) -> Error {
-    Error::Argument { op, argument, expected: expected.into(), found: found.into() }
-}
+pub(crate) use with_array_type;
 
 /// Runs an op with this thread's scratch memory.
 pub(crate) fn with_workspace(op: impl FnOnce(&mut Workspace) -> Result<()>) -> Result<()> {
@@ -51,7 +31,7 @@ pub(crate) fn with_workspace(op: impl FnOnce(&mut Workspace) -> Result<()>) -> R
     WORKSPACE.with_borrow_mut(op)
 }
 
-/// What a dimension must be: a size, or anything, which has a name.
+/// What a dimension must be: a size, or any size, with the name of the dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dim {
     Of(usize),
@@ -70,7 +50,7 @@ impl Array {
         let tensor = tensor.try_into_primitive::<Flex>().map_err(|error| {
             let (PrimitiveConversionError::BackendMismatch(found)
             | PrimitiveConversionError::KindMismatch(found)) = error;
-            argument(op, name, "a tensor on burn's backend flex, without autodiff", found)
+            Error::argument(op, name, "a tensor on burn's backend flex, without autodiff", found)
         })?;
         Ok(Self { op, name, tensor })
     }
@@ -83,26 +63,32 @@ impl Array {
         tensor.map(|tensor| Self::new(op, name, tensor)).transpose()
     }
 
-    pub fn dtype(&self) -> DType {
-        self.tensor.dtype()
+    /// The type of the elements, if an op takes it.
+    pub fn element_type(&self) -> Result<DType> {
+        match self.tensor.dtype() {
+            burn_backend::DType::F32 => Ok(DType::F32),
+            burn_backend::DType::F16 => Ok(DType::F16),
+            burn_backend::DType::BF16 => Ok(DType::BF16),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    pub fn unsupported(&self) -> Error {
+        self.error("f32, f16 or bf16")
     }
 
     pub fn dims(&self) -> Vec<usize> {
         self.tensor.layout().shape().as_slice().to_vec()
     }
 
-    pub fn error(&self, expected: &str) -> Error {
-        let layout = self.tensor.layout();
+    fn error(&self, expected: &str) -> Error {
+        let (layout, dtype) = (self.tensor.layout(), self.tensor.dtype());
         let (dims, strides) = (self.dims(), layout.strides());
-        argument(
-            self.op,
-            self.name,
-            expected,
-            format!("{:?}, {dims:?} with strides {strides:?}", self.dtype()),
-        )
+        let found = format!("{dtype:?}, {dims:?} with strides {strides:?}");
+        Error::argument(self.op, self.name, expected, found)
     }
 
-    /// Checks the dimensions: an op sees no more than the number of elements of a contiguous array.
+    /// Checks the dimensions: an op sees only the number of elements of a contiguous array, which a transposed one has too.
     pub fn expect(&self, expected: &[Dim]) -> Result<()> {
         let dims = self.dims();
         let fits =
@@ -115,10 +101,10 @@ impl Array {
             Dim::Any(name) => name.to_string(),
         });
         let expected = format!("[{}]", names.collect::<Vec<_>>().join(", "));
-        Err(argument(self.op, self.name, expected, format!("{dims:?}")))
+        Err(Error::argument(self.op, self.name, expected, format!("{dims:?}")))
     }
 
-    /// Checks that the dimensions are those of another array, but for the last where `last` names it.
+    /// Checks that the dimensions are those of another array, except the last if `last` names it.
     pub fn expect_like(&self, other: &Self, last: Option<&'static str>) -> Result<()> {
         let mut expected: Vec<Dim> = other.dims().into_iter().map(Dim::Of).collect();
         if let (Some(dim), Some(name)) = (expected.last_mut(), last) {
@@ -127,15 +113,15 @@ impl Array {
         self.expect(&expected)
     }
 
-    fn storage<T: Number>(&self) -> Result<&[T]> {
-        if self.dtype() != T::dtype() {
+    fn storage<T: TensorElement>(&self) -> Result<&[T]> {
+        if self.tensor.dtype() != T::dtype() {
             return Err(self.error(&format!("{:?}", T::dtype())));
         }
         Ok(self.tensor.storage())
     }
 
     /// `[rows, cols]` or `[batch, rows, cols]` with contiguous, evenly spaced rows.
-    pub fn rows<T: Number>(&self) -> Result<Rows<&[T]>> {
+    pub fn rows<T: TensorElement>(&self) -> Result<Rows<&[T]>> {
         let data = self.storage::<T>()?;
         let layout = self.tensor.layout();
         let (rows, cols, stride, even) = match (self.dims()[..].as_ref(), layout.strides()) {
@@ -175,11 +161,12 @@ impl Array {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor<T: Number, const D: usize>(values: Vec<T>, dims: Vec<usize>) -> Tensor<D> {
+pub(crate) fn tensor<T: TensorElement, const D: usize>(values: Vec<T>, dims: Vec<usize>) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(FlexTensor::from_data(TensorData::new(values, dims)))
 }
 
-/// The caller's batch; without it, one sequence for `[tokens, channels]`, `batch` for `[batch, tokens, channels]`.
+/// The caller's batch. Without one: a single sequence for `[tokens, channels]`, `batch` sequences for
+/// `[batch, tokens, channels]`.
 pub(crate) fn sequences(batch: Option<Batch>, dims: &[usize]) -> Result<Batch> {
     match (batch, dims) {
         (Some(batch), _) => Ok(batch),

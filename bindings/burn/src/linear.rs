@@ -1,6 +1,6 @@
 //! The matrix products.
 
-use crate::arrays::{Array, by_dtype, tensor, with_workspace};
+use crate::arrays::{Array, tensor, with_array_type, with_workspace};
 use burn_tensor::Tensor;
 use mamba_kernels::cpu::PackedWeights;
 use mamba_kernels::ops::{Epilogue, InProj, Linear};
@@ -24,7 +24,7 @@ impl PackedLinear {
     pub fn new(cpu: &Cpu, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Result<Self> {
         const OP: &str = "PackedLinear";
         let weight = Array::new(OP, "weight", weight)?;
-        let weight = by_dtype!(weight, T => cpu.pack(weight.rows::<T>()?))?;
+        let weight = with_array_type!(weight, T => cpu.pack(weight.rows::<T>()?))?;
         let bias = Array::optional(OP, "bias", bias)?;
         let bias = bias.map(|bias| Ok(bias.values()?.into())).transpose()?;
         Ok(Self { cpu: cpu.clone(), weight: Arc::new(weight), bias })
@@ -39,7 +39,7 @@ impl PackedLinear {
         let features = self.weight.rows();
         let mut dims = input.dims();
         dims[D - 1] = features;
-        by_dtype!(input, T => {
+        with_array_type!(input, T => {
             let rows = input.rows::<T>()?;
             let mut output = self.cpu.zeros::<T>(rows.rows() * features)?;
             let args = Linear::<Cpu, T, T> {
@@ -54,7 +54,8 @@ impl PackedLinear {
         })
     }
 
-    /// `in_proj`: the two halves of `input · weightᵀ + bias`, each of its own. The weight is `[2 * d_inner, d_model]`.
+    /// `in_proj`: the two halves of `input · weightᵀ + bias`, each a tensor of its own. The weight is
+    /// `[2 * d_inner, d_model]`.
     ///
     /// # Errors
     /// As [`InProj::validate`] says, and as [`PackedLinear::forward`].
@@ -63,7 +64,7 @@ impl PackedLinear {
         let d_inner = self.weight.rows() / 2;
         let mut dims = input.dims();
         dims[D - 1] = d_inner;
-        by_dtype!(input, T => {
+        with_array_type!(input, T => {
             let rows = input.rows::<T>()?;
             let mut x = self.cpu.zeros::<T>(rows.rows() * d_inner)?;
             let mut z = self.cpu.zeros::<T>(rows.rows() * d_inner)?;

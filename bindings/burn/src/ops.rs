@@ -1,6 +1,6 @@
 //! Scan, convolution and norm.
 
-use crate::arrays::{Array, Dim, Number, by_dtype, sequences, tensor, with_workspace};
+use crate::arrays::{Array, Dim, TensorElement, sequences, tensor, with_array_type, with_workspace};
 use burn_tensor::Tensor;
 use mamba_kernels::ops::{self, Activation};
 use mamba_kernels::{Backend, Batch, Cpu, Result, Rows};
@@ -29,13 +29,13 @@ pub struct SelectiveScan<const D: usize> {
     pub delta_bias: Option<Tensor<1>>,
     /// Whether softplus is applied to `delta`, after the bias.
     pub delta_softplus: bool,
-    /// The sequences; without it, as the dimensions of `u` say, in the slots 0, 1, 2...
+    /// The sequences. Without a batch, the dimensions of `u` give them, in the slots 0, 1, 2...
     pub batch: Option<Batch>,
     /// `[slots, d_state, channels]` of f32; it comes back updated
     pub state: Option<Tensor<3>>,
 }
 
-/// The selective scan: a tensor like `u`, and the updated state where there was one.
+/// The selective scan: a tensor like `u`, and the updated state if one was given.
 ///
 /// # Errors
 /// As [`ops::SelectiveScan::validate`] says, and for a backend, layout or type that the crate does not take.
@@ -44,10 +44,10 @@ pub fn selective_scan<const D: usize>(
     args: SelectiveScan<D>,
 ) -> Result<(Tensor<D>, Option<Tensor<3>>)> {
     let u = Array::new("selective_scan", "u", args.u.clone())?;
-    by_dtype!(u, T => scan::<T, D>(cpu, &u, args))
+    with_array_type!(u, T => scan::<T, D>(cpu, &u, args))
 }
 
-fn scan<T: Number, const D: usize>(
+fn scan<T: TensorElement, const D: usize>(
     cpu: &Cpu,
     u: &Array,
     args: SelectiveScan<D>,
@@ -102,13 +102,13 @@ pub struct CausalConv1d<const D: usize> {
     pub bias: Option<Tensor<1>>,
     /// Applied to each output.
     pub activation: Activation,
-    /// The sequences; without it, as the dimensions of `input` say, in the slots 0, 1, 2...
+    /// The sequences. Without a batch, the dimensions of `input` give them, in the slots 0, 1, 2...
     pub batch: Option<Batch>,
     /// `[slots, d_conv - 1, channels]` of f32; it comes back updated
     pub state: Option<Tensor<3>>,
 }
 
-/// The depthwise causal convolution: a tensor like `input`, and the updated state where there was one.
+/// The depthwise causal convolution: a tensor like `input`, and the updated state if one was given.
 ///
 /// # Errors
 /// As [`ops::CausalConv1d::validate`] says, and for a backend, layout or type that the crate does not take.
@@ -117,10 +117,10 @@ pub fn causal_conv1d<const D: usize>(
     args: CausalConv1d<D>,
 ) -> Result<(Tensor<D>, Option<Tensor<3>>)> {
     let input = Array::new("causal_conv1d", "input", args.input.clone())?;
-    by_dtype!(input, T => conv::<T, D>(cpu, &input, args))
+    with_array_type!(input, T => conv::<T, D>(cpu, &input, args))
 }
 
-fn conv<T: Number, const D: usize>(
+fn conv<T: TensorElement, const D: usize>(
     cpu: &Cpu,
     input: &Array,
     args: CausalConv1d<D>,
@@ -161,16 +161,16 @@ pub struct RmsNorm<const D: usize> {
     pub eps: f32,
 }
 
-/// RMSNorm with a fused residual add: a tensor like `input`, and the updated residual where there was one.
+/// RMSNorm with a fused residual add: a tensor like `input`, and the updated residual if one was given.
 ///
 /// # Errors
 /// As [`ops::RmsNorm::validate`] says, and for a backend, layout or type that the crate does not take.
 pub fn rms_norm<const D: usize>(cpu: &Cpu, args: RmsNorm<D>) -> Result<(Tensor<D>, Option<Tensor<D>>)> {
     let input = Array::new("rms_norm", "input", args.input.clone())?;
-    by_dtype!(input, T => norm::<T, D>(cpu, &input, args))
+    with_array_type!(input, T => norm::<T, D>(cpu, &input, args))
 }
 
-fn norm<T: Number, const D: usize>(
+fn norm<T: TensorElement, const D: usize>(
     cpu: &Cpu,
     input: &Array,
     args: RmsNorm<D>,
