@@ -9,6 +9,9 @@ use kernels::{Backend, Batch, Cpu, Error, Result, Slot};
 use std::ffi::{CStr, CString, c_char};
 use std::sync::{Mutex, PoisonError};
 
+/// The slot of a padding sequence: its outputs are zeros, and it has no state.
+pub const MAMBA_SLOT_PADDING: u32 = 0xffff_ffff;
+
 /// The CPU backend: an instruction set and threads.
 pub struct MambaCpu {
     pub(crate) cpu: Cpu,

@@ -29,9 +29,6 @@ use std::ffi::c_char;
 /// The version of this interface. A program works with a library of the same version.
 pub const MAMBA_ABI_VERSION: u32 = 1;
 
-/// The slot of a padding sequence: its outputs are zeros, and it has no state.
-pub const MAMBA_SLOT_PADDING: u32 = 0xffff_ffff;
-
 /// The `MAMBA_ABI_VERSION` that the library was built with.
 #[unsafe(no_mangle)]
 pub extern "C" fn mamba_abi_version() -> u32 {
