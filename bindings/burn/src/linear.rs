@@ -33,7 +33,7 @@ impl PackedLinear {
     /// `input · weightᵀ + bias`, in the type of the input.
     ///
     /// # Errors
-    /// As [`Linear::validate`] says, and for a backend, layout or type that the crate does not take.
+    /// As [`Linear::validate`] says, and for an unsupported backend, layout or type.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         let input = Array::new("linear", "input", input)?;
         let features = self.weight.rows();

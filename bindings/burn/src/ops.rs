@@ -38,7 +38,7 @@ pub struct SelectiveScan<const D: usize> {
 /// The selective scan: a tensor like `u`, and the updated state if one was given.
 ///
 /// # Errors
-/// As [`ops::SelectiveScan::validate`] says, and for a backend, layout or type that the crate does not take.
+/// As [`ops::SelectiveScan::validate`] says, and for an unsupported backend, layout or type.
 pub fn selective_scan<const D: usize>(
     cpu: &Cpu,
     args: SelectiveScan<D>,
@@ -111,7 +111,7 @@ pub struct CausalConv1d<const D: usize> {
 /// The depthwise causal convolution: a tensor like `input`, and the updated state if one was given.
 ///
 /// # Errors
-/// As [`ops::CausalConv1d::validate`] says, and for a backend, layout or type that the crate does not take.
+/// As [`ops::CausalConv1d::validate`] says, and for an unsupported backend, layout or type.
 pub fn causal_conv1d<const D: usize>(
     cpu: &Cpu,
     args: CausalConv1d<D>,
@@ -164,7 +164,7 @@ pub struct RmsNorm<const D: usize> {
 /// RMSNorm with a fused residual add: a tensor like `input`, and the updated residual if one was given.
 ///
 /// # Errors
-/// As [`ops::RmsNorm::validate`] says, and for a backend, layout or type that the crate does not take.
+/// As [`ops::RmsNorm::validate`] says, and for an unsupported backend, layout or type.
 pub fn rms_norm<const D: usize>(cpu: &Cpu, args: RmsNorm<D>) -> Result<(Tensor<D>, Option<Tensor<D>>)> {
     let input = Array::new("rms_norm", "input", args.input.clone())?;
     with_array_type!(input, T => norm::<T, D>(cpu, &input, args))

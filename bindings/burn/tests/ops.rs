@@ -66,14 +66,14 @@ fn the_scan_is_the_formula_and_carries_its_state() {
     let (found, state) = selective_scan(&Cpu::new(), args.clone()).unwrap();
     close(found.clone(), expected);
     close(state.unwrap(), last);
-    // the caller's state was shared with the call, so it is as it was
+    // the call shared the caller's state, so it is unchanged
     assert_eq!(values(args.state.clone().unwrap()), vec![0.0; 2 * D_STATE * 7]);
     // two calls, the second with the state of the first
     let part = |start, len, state| {
         let cut = |tensor: &Tensor<3>| tensor.clone().narrow(1, start, len);
         let [u, delta, b, c] = [&args.u, &args.delta, &args.b, &args.c].map(cut);
         let z = args.z.as_ref().map(cut);
-        // the cut of two sequences leaves a gap between them: those rows are not evenly spaced
+        // cutting two sequences leaves a gap between them: the rows are not evenly spaced
         let copy = |tensor: Tensor<3>| Tensor::from_data(tensor.into_data(), &Device::default());
         let [u, delta, b, c] = [u, delta, b, c].map(copy);
         let args = SelectiveScan { u, delta, b, c, z: z.map(copy), state, ..args.clone() };

@@ -92,7 +92,7 @@ int main(void) {
     expect(fabs(whole[c] - y * z[c] / (1 + exp(-z[c]))) < 1e-5, "the first token");
   }
 
-  // what is wrong is a code and a sentence
+  // an error is a code and a message
   MambaSelectiveScan wrong = scan;
   wrong.d.len = CHANNELS - 1;
   expect(mamba_selective_scan(cpu, prefill, &wrong) == MAMBA_STATUS_ARGUMENT, "a short array is refused");

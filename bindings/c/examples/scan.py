@@ -127,7 +127,7 @@ def main(path):
         np.testing.assert_allclose(state, last[0].T, rtol=6e-4, atol=2e-3)
         scale = np.abs(expected).max()
         worst = max(worst, np.abs(y - expected[0].T).max() / scale)
-    # float32 carries 24 bits: what is left after some hundred steps is far below the official tolerance
+    # float32 has 24 bits: the rounding error of some hundred steps is far below the official tolerance
     assert worst < 1e-5, worst
 
     try:

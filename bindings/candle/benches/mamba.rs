@@ -1,6 +1,6 @@
-//! This crate's model beside candle's own, with the same weights, in turns: the shape of mamba-130m, f32, random.
+//! This crate's model and candle's own in turns, with the same random f32 weights of the shape of mamba-130m.
 //!
-//! `cargo bench --bench mamba -- [LAYERS] [PROMPT]`; 24 layers and 64 tokens without arguments.
+//! `cargo bench --bench mamba -- [LAYERS] [PROMPT]`; by default 24 layers and 64 tokens.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;

@@ -1,6 +1,6 @@
-//! A block's work on tensors of candle's CUDA device, beside the same on the CPU. It has not run on a GPU yet.
+//! A block's ops on tensors of candle's CUDA device, compared with the CPU. It has not run on a GPU yet.
 //!
-//! `cargo run --release --features candle-cuda --example candle_cuda`
+//! `cargo run --release --manifest-path bindings/candle/Cargo.toml --features cuda --example candle_cuda`
 
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use mamba_kernels::Cpu;

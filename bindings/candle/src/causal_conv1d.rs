@@ -22,7 +22,7 @@ pub struct CausalConv1d<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied to each output.
     pub activation: ops::Activation,
-    /// The sequences; without it, as the dimensions of `input` say, in the slots 0, 1, 2...
+    /// The sequences. Without a batch, the dimensions of `input` give them, in the slots 0, 1, 2...
     pub batch: Option<&'a Batch>,
     /// `[slots, d_conv - 1, channels]` of f32, updated in place
     pub state: Option<&'a Tensor>,
@@ -31,7 +31,7 @@ pub struct CausalConv1d<'a> {
 /// The depthwise causal convolution: a tensor like `input`.
 ///
 /// # Errors
-/// As [`ops::CausalConv1d::validate`] says; for a layout, type or device that the module does not take; and
+/// As [`ops::CausalConv1d::validate`] says; for an unsupported layout, type or device; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn causal_conv1d<O: TensorBackend>(backend: &O, args: CausalConv1d<'_>) -> Result<Tensor> {
     with_tensor_type!(OP, "input", args.input, T => typed::<O, T>(backend, args))

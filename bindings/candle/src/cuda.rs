@@ -20,8 +20,8 @@ pub trait CudaElement: CudaDType + DeviceRepr + ValidAsZeroBits {}
 
 impl<T: CudaDType + DeviceRepr + ValidAsZeroBits> CudaElement for T {}
 
-/// Runs the ops on tensors of one of candle's CUDA devices: in candle's context, on candle's stream, over the memory of
-/// the tensors. Outputs are allocated by candle. Clones share it; keep it, since kernels are loaded for it.
+/// Runs the ops on the tensors of one CUDA device of candle: in candle's context, on candle's stream, on the memory of the
+/// tensors. candle allocates the outputs. Clones share the loaded kernels: keep one instead of making a new one per call.
 #[derive(Debug, Clone)]
 pub struct Cuda {
     cuda: mamba_kernels::Cuda,
@@ -33,7 +33,7 @@ impl Cuda {
     /// The exact kernels, on a device that `Device::new_cuda` has made.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where it is another device, and as [`CudaBuilder::build`] says.
+    /// [`Error::Unavailable`] if it is not a CUDA device, and as [`CudaBuilder::build`].
     pub fn new(device: &Device) -> Result<Self> {
         Self::with_builder(CudaBuilder::default(), device)
     }
@@ -86,9 +86,9 @@ impl StorageAccess for Cuda {
         self.expect(op, name, &storage.device)?;
         let slice = storage.as_cuda_slice::<T>().map_err(|_| wrong_type::<T>(op, name))?;
         let (address, in_use) = slice.device_ptr(&self.stream);
-        // SAFETY: the slice is borrowed for 'a, under the tensor's lock, so that no one writes to it meanwhile. What
-        // follows, a free included, comes after the ops by the order of the stream, or by the event that `in_use` records
-        // when it goes, after the launches. candle gives out no storage that it has not filled.
+        // SAFETY: 'a borrows the slice under the tensor's read lock, so nothing writes to it meanwhile. Later work on it, a
+        // free included, runs after the op: by stream order, or by the event that `in_use` records when it is dropped after
+        // the launches. candle hands out no uninitialised storage.
         let view = unsafe { self.cuda.view_at(address, slice.len()) }.or_candle()?;
         Ok((view, in_use))
     }
@@ -109,7 +109,7 @@ impl StorageAccess for Cuda {
     }
 
     fn output<T: TensorElement>(&self, len: usize) -> Result<CudaSlice<T>> {
-        // the driver has no arrays without elements
+        // the driver cannot allocate 0 bytes
         self.device.alloc_zeros::<T>(len.max(1))
     }
 
@@ -137,8 +137,8 @@ impl Cuda {
     ) -> Result<(ViewMut<'a, T>, SyncOnDrop<'a>)> {
         let len = slice.len();
         let (address, in_use) = slice.device_ptr_mut(&self.stream);
-        // SAFETY: the slice is borrowed for 'a, alone. For what comes before and after, see `view`: here the event is that
-        // of a write. Tensors and new outputs have been filled.
+        // SAFETY: 'a borrows the slice mutably, so nothing else uses it meanwhile. Earlier and later work is ordered as in
+        // `view`, here by the event of a write. Tensors and new outputs are initialised.
         let view = unsafe { self.cuda.view_mut_at(address, len) }.or_candle()?;
         Ok((view, in_use))
     }

@@ -38,10 +38,11 @@ impl<O: TensorBackend> fmt::Debug for PackedLinear<O> {
 
 impl<O: TensorBackend> PackedLinear<O> {
     /// Packs `weight`, `[out_features, in_features]` in f32, f16 or bf16, which keeps its type. The bias is
-    /// `[out_features]` of f32. Both may be on any device: they are copied.
+    /// `[out_features]` of f32. Both may be on any device: they are copied,
+    /// so later changes of a `Var` have no effect.
     ///
     /// # Errors
-    /// For another shape, type or layout. A `Var` is packed as it is now: later changes of it are not seen.
+    /// For another shape, type or layout.
     pub fn new(backend: &O, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         const OP: &str = "PackedLinear";
         let weight = &weight.detach().to_device(&Device::Cpu)?;
@@ -56,11 +57,11 @@ impl<O: TensorBackend> PackedLinear<O> {
         Ok(Self { backend: backend.clone(), weight: Arc::new(weight), bias })
     }
 
-    /// `epilogue(input · weightᵀ + bias)`, in the type of the input. [`Epilogue::Residual`] adds to zeros: it is
-    /// [`Epilogue::Store`].
+    /// `epilogue(input · weightᵀ + bias)`, in the type of the input. [`Epilogue::Residual`] adds to zeros, as
+    /// [`Epilogue::Store`] does.
     ///
     /// # Errors
-    /// As [`Linear::validate`] says; for a layout, type or device that the module does not take; and
+    /// As [`Linear::validate`] says; for an unsupported layout, type or device; and
     /// `BackwardNotSupported` for a tensor that records operations.
     pub fn forward_with(&self, input: &Tensor, epilogue: Epilogue) -> Result<Tensor> {
         with_tensor_type!("linear", "input", input, T => {

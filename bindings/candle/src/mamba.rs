@@ -23,10 +23,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration in this crate's words. What it does not say is as in the original checkpoints.
+    /// The configuration as mamba-kernels has it. The other settings are those of the original checkpoints.
     ///
     /// # Errors
-    /// Where `pad_vocab_size_multiple` is 0, or a size does not fit in memory.
+    /// If `pad_vocab_size_multiple` is 0, or a size does not fit in memory.
     pub fn to_model(&self) -> Result<model::Config> {
         let Self { d_model, n_layer, vocab_size, pad_vocab_size_multiple } = *self;
         let json = serde_json::json!({
@@ -54,10 +54,10 @@ impl<O: TensorBackend> fmt::Debug for State<O> {
 }
 
 impl State {
-    /// The start of `batch_size` sequences. The state is f32 whatever `dtype` says, as [`model::State`] is.
+    /// The start of `batch_size` sequences. `dtype` is ignored: the state is f32, as [`model::State`] is.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a device other than the CPU; where there is no memory.
+    /// [`Error::Unavailable`] for a device other than the CPU; [`Error::OutOfMemory`].
     pub fn new(batch_size: usize, config: &Config, dtype: DType, device: &Device) -> Result<Self> {
         let _ = dtype;
         expect_cpu(device)?;
@@ -67,17 +67,17 @@ impl State {
     /// The start of `batch_size` sequences of a model with any configuration.
     ///
     /// # Errors
-    /// Where there is no memory.
+    /// [`Error::OutOfMemory`].
     pub fn with_config(batch_size: usize, config: &model::Config) -> Result<Self> {
         Self::on(&Cpu::new(), batch_size, config)
     }
 }
 
 impl<O: TensorBackend> State<O> {
-    /// The start of `batch_size` sequences, in the memory of a backend: that of the model.
+    /// The start of `batch_size` sequences, in the memory of the model's backend.
     ///
     /// # Errors
-    /// Where there is no memory.
+    /// [`Error::OutOfMemory`].
     pub fn on(backend: &O, batch_size: usize, config: &model::Config) -> Result<Self> {
         let state = model::State::new(backend.backend(), config, batch_size).or_candle()?;
         Ok(Self { state, scratch: Scratch::default(), pos: 0 })
@@ -96,8 +96,8 @@ fn expect_cpu(device: &Device) -> Result<()> {
 
 /// A Mamba language model, in the place of `candle_transformers::models::mamba::Model`.
 ///
-/// It takes the same `VarBuilder`, tokens and configuration and gives the same logits but for rounding. Matrices are
-/// packed in the `VarBuilder`'s type; vectors, activations and states are f32.
+/// It takes the same `VarBuilder`, tokens and configuration and gives the same logits up to rounding. Matrices keep the
+/// `VarBuilder`'s type; vectors, activations and states are f32.
 #[derive(Debug)]
 pub struct Mamba<O: TensorBackend = Cpu> {
     backend: O,
@@ -106,10 +106,10 @@ pub struct Mamba<O: TensorBackend = Cpu> {
 }
 
 impl Mamba {
-    /// Loads the weights below a `VarBuilder` that stands at `backbone`, for all CPUs that this process may use.
+    /// Loads the weights from a `VarBuilder` positioned at `backbone`, for all CPUs that this process may use.
     ///
     /// # Errors
-    /// Where a tensor is missing or of another shape; [`Error::Unavailable`] for a device other than the CPU.
+    /// If a tensor is missing or has another shape; [`Error::Unavailable`] for a device other than the CPU.
     pub fn new(config: &Config, vb: VarBuilder<'_>) -> Result<Self> {
         expect_cpu(vb.device())?;
         Self::with_config(Cpu::new(), config.to_model()?, vb)
@@ -120,7 +120,7 @@ impl<O: TensorBackend> Mamba<O> {
     /// Loads a model of any configuration, on a backend that the caller has chosen. The `VarBuilder` may be on any device.
     ///
     /// # Errors
-    /// Where a tensor is missing or of another shape.
+    /// If a tensor is missing or has another shape.
     pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
         let model =
@@ -131,7 +131,7 @@ impl<O: TensorBackend> Mamba<O> {
     /// One token of each sequence, `[batch]`, to the logits of the next, `[batch, vocab]`.
     ///
     /// # Errors
-    /// Where the tokens are not `[batch]` of the state's size or not in the vocabulary.
+    /// If the tokens are not `[batch]` with the batch size of the state, or not in the vocabulary.
     pub fn forward(&self, input_ids: &Tensor, state: &mut State<O>) -> Result<Tensor> {
         let batch = input_ids.dims1()?;
         self.run(input_ids, batch, 1, state)
@@ -139,7 +139,7 @@ impl<O: TensorBackend> Mamba<O> {
 
     /// Any number of tokens of each sequence, `[batch, tokens]`, to the logits after the last, `[batch, vocab]`.
     ///
-    /// It is as many calls of [`Mamba::forward`], with the same bits, at the speed of matrix products.
+    /// The result has the bits of as many calls of [`Mamba::forward`], at the speed of matrix products.
     ///
     /// # Errors
     /// As [`Mamba::forward`].
@@ -171,7 +171,7 @@ impl<O: TensorBackend> Mamba<O> {
         self.dtype
     }
 
-    /// The model underneath: ragged batches, states that are copied and saved, all logits.
+    /// The underlying model, for ragged batches, saved and copied states, and all logits.
     pub fn model(&self) -> &model::Mamba<O::Backend> {
         &self.model
     }

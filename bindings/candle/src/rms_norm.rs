@@ -26,7 +26,7 @@ pub struct RmsNorm<'a> {
 /// RMSNorm with a fused residual add: a tensor like `input`.
 ///
 /// # Errors
-/// As [`ops::RmsNorm::validate`] says; for a layout, type or device that the module does not take; and
+/// As [`ops::RmsNorm::validate`] says; for an unsupported layout, type or device; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn rms_norm<O: TensorBackend>(backend: &O, args: RmsNorm<'_>) -> Result<Tensor> {
     with_tensor_type!(OP, "input", args.input, T => typed::<O, T>(backend, args))

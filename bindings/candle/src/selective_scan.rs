@@ -34,7 +34,7 @@ pub struct SelectiveScan<'a> {
     pub delta_bias: Option<&'a Tensor>,
     /// Whether softplus is applied to `delta`, after the bias.
     pub delta_softplus: bool,
-    /// The sequences; without it, as the dimensions of `u` say, in the slots 0, 1, 2...
+    /// The sequences. Without a batch, the dimensions of `u` give them, in the slots 0, 1, 2...
     pub batch: Option<&'a Batch>,
     /// `[slots, d_state, channels]` of f32, updated in place
     pub state: Option<&'a Tensor>,
@@ -43,7 +43,7 @@ pub struct SelectiveScan<'a> {
 /// The selective scan: a tensor like `u`.
 ///
 /// # Errors
-/// As [`ops::SelectiveScan::validate`] says; for a layout, type or device that the module does not take; and
+/// As [`ops::SelectiveScan::validate`] says; for an unsupported layout, type or device; and
 /// `BackwardNotSupported` for a tensor that records operations.
 pub fn selective_scan<O: TensorBackend>(backend: &O, args: SelectiveScan<'_>) -> Result<Tensor> {
     with_tensor_type!(OP, "u", args.u, T => typed::<O, T>(backend, args))

@@ -1,4 +1,4 @@
-//! A `VarBuilder` as the place where a model's weights come from.
+//! A `VarBuilder` as the source of a model's weights.
 
 use crate::backend::packed;
 use candle_core::{DType, Device, Tensor};
@@ -6,12 +6,12 @@ use candle_nn::VarBuilder;
 use mamba_kernels::Backend;
 use mamba_kernels::model::{ModelError, Source};
 
-/// The weights below a `VarBuilder` that stands at `backbone`.
+/// The weights of a `VarBuilder` positioned at `backbone`.
 pub(crate) struct Variables<'a>(pub VarBuilder<'a>);
 
 impl Variables<'_> {
-    /// The name under which the `VarBuilder` knows a tensor: `backbone` is its root, and candle calls the embedding by
-    /// the older of its two names.
+    /// The name of a tensor in the `VarBuilder`: its root is `backbone`, and candle uses the older of the embedding's two
+    /// names.
     fn find(&self, names: &[&str]) -> String {
         let names = || names.iter().map(|name| name.strip_prefix("backbone.").unwrap_or(name));
         let found = names().find(|name| self.0.contains_tensor(name));

@@ -1,4 +1,4 @@
-//! Ops beside threads that write to what they read: no op may lock a storage twice, nor in an order of its own.
+//! Ops while other threads write to the tensors that they read: no op may lock a storage twice, or in its own order.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use mamba_kernels::Cpu;
@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 const CALLS: usize = 100_000;
-/// Some hundred times what the calls take.
+/// Some hundred times as long as the calls take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn scan(
@@ -38,10 +38,10 @@ fn scan(
 }
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(shape, DType::F32, &Device::Cpu).expect("there is memory")
+    Tensor::ones(shape, DType::F32, &Device::Cpu).expect("enough memory")
 }
 
-/// Runs each of `calls` in a thread of its own until it has been called often enough, and `background` until then.
+/// Runs each of `calls` [`CALLS`] times in its own thread, and `background` until all have returned.
 fn all_return(calls: Vec<Box<dyn Fn() + Send>>, background: Vec<Box<dyn Fn() + Send>>) {
     let (sender, receiver) = mpsc::channel();
     let done = Arc::new(AtomicBool::new(false));
@@ -70,7 +70,7 @@ fn all_return(calls: Vec<Box<dyn Fn() + Send>>, background: Vec<Box<dyn Fn() + S
 
 #[test]
 fn operands_that_share_storage_while_it_is_written() {
-    // all of them: each lock that is taken again is another chance to wait for the writer
+    // all operands share it: each repeated lock is another chance to wait for the writer
     let pool = ones(&[40]);
     let part = |start: usize, len: usize, shape: &[usize]| {
         pool.narrow(0, start, len).and_then(|part| part.reshape(shape)).expect("it is within")

@@ -1,11 +1,11 @@
-//! The drop-in model beside candle's own, with the same weights.
+//! The drop-in model against candle's own, with the same weights.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba as theirs;
-use mamba_kernels_candle as ours;
 use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Batch, Reference, Slot};
+use mamba_kernels_candle as ours;
 use std::collections::HashMap;
 use tolerance::Roundings;
 

@@ -1,11 +1,11 @@
 //! The ops on candle's tensors: against candle's own, over views, and what they refuse.
 
 use candle_core::{D, DType, Device, Module, Result, Tensor, Var};
+use mamba_kernels::ops::{Activation, Epilogue};
+use mamba_kernels::{Batch, Cpu};
 use mamba_kernels_candle::{
     CausalConv1d, PackedLinear, RmsNorm, SelectiveScan, causal_conv1d, rms_norm, selective_scan,
 };
-use mamba_kernels::ops::{Activation, Epilogue};
-use mamba_kernels::{Batch, Cpu};
 
 /// Numbers in [-1, 1) that are the same in every run.
 fn draw(seed: u32, shape: &[usize]) -> Result<Tensor> {
@@ -239,7 +239,7 @@ fn what_is_refused_and_why() -> Result<()> {
     let pytorch = Tensor::zeros((1, 6, D_STATE), DType::F32, &Device::Cpu)?;
     let pytorch = error(Scan::new(1, 4, 6)?.run(Some(&pytorch), None));
     assert!(pytorch.contains("argument `state`: expected [slots, d_state, 6]"), "{pytorch}");
-    // there are no backward kernels: a gradient that someone will ask for is refused, not lost
+    // no op has a backward pass: a tracked tensor is refused instead of losing its gradient
     for change in [
         (|scan| {
             scan.u = Var::from_tensor(&scan.u)?.as_tensor().clone();
@@ -253,7 +253,7 @@ fn what_is_refused_and_why() -> Result<()> {
         let tracked = refused(&change)?;
         assert!(tracked.contains("backward is not supported for selective_scan"), "{tracked}");
     }
-    // a state within what is read: an error, not a deadlock
+    // a state in storage that the op reads: an error, not a deadlock
     let scan = Scan::new(1, 4, 6)?;
     let shared = error(scan.run(Some(&scan.u.narrow(1, 0, 1)?), None));
     assert!(shared.contains("argument `state`: expected storage of its own"), "{shared}");
