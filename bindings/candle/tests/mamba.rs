@@ -71,7 +71,7 @@ fn oracle() -> Result<Mamba<Reference>> {
     candle_core::safetensors::save(&named.collect::<HashMap<_, _>>(), &file)?;
     let bytes = std::fs::read(&file)?;
     std::fs::remove_file(&file)?;
-    Ok(Mamba::from_bytes(Reference, &json, &bytes)?)
+    Mamba::from_bytes(Reference, &json, &bytes).map_err(candle_core::Error::wrap)
 }
 
 fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
@@ -95,11 +95,13 @@ fn logits_are_candles_token_by_token() -> Result<()> {
     let their_states = (0..batch).map(|_| theirs::State::new(1, &their_config, DType::F32, &device));
     let mut their_states = their_states.collect::<Result<Vec<_>>>()?;
     let oracle = oracle()?;
-    let mut state = State::new(&Reference, oracle.config(), batch)?;
-    let slots = Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>())?;
+    let mut state = State::new(&Reference, oracle.config(), batch).map_err(candle_core::Error::wrap)?;
+    let slots =
+        Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>()).map_err(ours::candle_error)?;
     for position in 0..40 {
         let tokens: Vec<u32> = (0..batch).map(|sequence| token(sequence, position)).collect();
-        let expected = oracle.forward(&tokens, &slots, &mut state, Logits::Last, &mut Scratch::default())?;
+        let expected = oracle.forward(&tokens, &slots, &mut state, Logits::Last, &mut Scratch::default());
+        let expected = expected.map_err(candle_core::Error::wrap)?;
         let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
         let theirs = tokens
             .iter()
