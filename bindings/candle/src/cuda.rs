@@ -6,19 +6,12 @@ use crate::element::TensorElement;
 use crate::error::{OrCandle, candle_error};
 use crate::storage::{DeviceStorage, DeviceStorageMut, wrong_device, wrong_type};
 use candle_core::backend::BackendDevice;
-use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, Device, Result, Storage};
 use mamba_kernels::Error;
-use mamba_kernels::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
-use mamba_kernels::cuda::cudarc::driver::{SyncOnDrop, ValidAsZeroBits};
+use mamba_kernels::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
 use mamba_kernels::cuda::{CudaBuilder, View, ViewMut, Workspace};
 use std::cell::RefCell;
 use std::sync::Arc;
-
-/// An element type that candle has on a CUDA device.
-pub trait CudaElement: CudaDType + DeviceRepr + ValidAsZeroBits {}
-
-impl<T: CudaDType + DeviceRepr + ValidAsZeroBits> CudaElement for T {}
 
 /// Runs the ops on the tensors of one CUDA device of candle: in candle's context, on candle's stream, on the memory of the
 /// tensors. candle allocates the outputs. Clones share the loaded kernels: keep one instead of making a new one per call.

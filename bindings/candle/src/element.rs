@@ -1,7 +1,11 @@
 //! The element types that candle and mamba-kernels share.
 
 use crate::error::argument;
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaDType;
 use candle_core::{Result, Tensor, WithDType};
+#[cfg(feature = "cuda")]
+use mamba_kernels::cuda::cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 use mamba_kernels::{DType, Element};
 
 /// An element type of both crates.
@@ -10,7 +14,7 @@ pub trait TensorElement: Element + WithDType {}
 
 /// An element type of both crates, on a CUDA device too.
 #[cfg(feature = "cuda")]
-pub trait TensorElement: Element + WithDType + crate::cuda::CudaElement {}
+pub trait TensorElement: Element + WithDType + CudaDType + DeviceRepr + ValidAsZeroBits {}
 
 impl TensorElement for f32 {}
 impl TensorElement for mamba_kernels::f16 {}
