@@ -8,7 +8,6 @@
 //! - [`Backend`]: one method per op; [`Reference`] is the oracle in f64, [`Cpu`] the exact CPU backend
 //! - [`Batch`]: ragged batches, so that prefill, decode, packing and continuous batching are one call
 //! - `model` (feature `model`, on by default): published checkpoints, state and generation
-//! - `candle` (feature `candle`): the same on candle's tensors, and its Mamba model
 //!
 //! # One result, bit for bit
 //! Every op of [`Cpu`] is defined as a fixed sequence of IEEE-754 binary32 operations. Thread count, batch, order of
@@ -34,8 +33,6 @@
 
 pub mod arrays;
 mod backend;
-#[cfg(feature = "candle")]
-pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;

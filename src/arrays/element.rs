@@ -109,6 +109,43 @@ macro_rules! with_element_type {
     };
 }
 
+/// Runs a body with `$T` standing for the element type of a [`DType`](crate::DType).
+///
+/// The body is compiled once for each of `f32`, `f16` and `bf16`. A `DType` that is no [`Element`] runs `else`, which
+/// has the type of the body.
+///
+/// ```
+/// use mamba_kernels::{DType, with_element_type};
+///
+/// fn bytes(dtype: DType, len: usize) -> Option<usize> {
+///     with_element_type!(dtype, T => len.checked_mul(size_of::<T>()), else => None)
+/// }
+///
+/// assert_eq!(bytes(DType::BF16, 3), Some(6));
+/// assert_eq!(bytes(DType::F32, 3), Some(12));
+/// assert_eq!(bytes(DType::U32, 3), None);
+/// ```
+#[macro_export]
+macro_rules! with_element_type {
+    ($dtype:expr, $T:ident => $body:expr, else => $other:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = $crate::bf16;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+
 impl Scalar for u32 {
     const DTYPE: DType = DType::U32;
 }

@@ -51,7 +51,8 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn argument(
+    /// An [`Error::Argument`], for ops and bindings outside this crate too.
+    pub fn argument(
         op: &'static str,
         argument: &'static str,
         expected: impl Display,

@@ -8,9 +8,9 @@ pub(super) const DRIVER: &[&str] =
 pub(super) const NVRTC: &[&str] =
     if cfg!(windows) { &["nvrtc64_120_0.dll"] } else { &["libnvrtc.so", "libnvrtc.so.12", "libnvrtc.so.11"] };
 
-/// Whether one of them can be loaded. A program that `candle-cuda` has linked with them starts only where they are.
+/// Whether one of them can be loaded. A program that is linked with them starts only where they are.
 pub(super) fn is_present(names: &[&str]) -> bool {
     // SAFETY: it loads the library of that name, whose initialisers are NVIDIA's.
-    cfg!(feature = "candle-cuda")
+    cfg!(feature = "cuda-linked")
         || names.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
 }

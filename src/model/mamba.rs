@@ -108,8 +108,11 @@ impl<B: Backend> Mamba<B> {
         Self::from_bytes_as(backend, config, include_bytes!("../../assets/demo/model.safetensors"), formats)
     }
 
-    /// Loads the weights that `config` asks for.
-    pub(crate) fn from_source(
+    /// Loads the weights that `config` asks for from any [`Source`].
+    ///
+    /// # Errors
+    /// As the source says; [`ModelError::Kernel`] if there is no memory for them.
+    pub fn from_source(
         backend: B,
         config: Config,
         source: &impl Source,

@@ -6,7 +6,7 @@ use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 
 /// Tensors by their names in a checkpoint. Every shape is checked.
-pub(crate) trait Source {
+pub trait Source {
     /// The matrix `[rows, cols]` under the first of `names` that exists, packed in a format or, without one, in its stored
     /// type.
     fn matrix<B: Backend>(
