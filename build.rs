@@ -49,7 +49,7 @@ mod executor {
         probe(&out)?;
         let mut objects =
             compiler().files(sources("cuda/executor/runtime", "cpp")?).try_compile_intermediates()?;
-        let kernels = [sources("cuda", "cu")?, sources("cuda/executor/test_kernels", "cu")?].concat();
+        let kernels = kernels(Path::new("cuda"))?;
         for build in BUILDS {
             objects.extend(compile_kernels(&out, build, &kernels)?);
         }
@@ -98,7 +98,7 @@ mod executor {
                 path.display(),
                 unit_symbol(build, kernel)
             );
-            let file = folder.join(kernel.file_stem().unwrap_or_default()).with_extension("cpp");
+            let file = folder.join(unit_name(kernel)).with_extension("cpp");
             fs::write(&file, unit)?;
             compiler.file(file);
         }
@@ -106,8 +106,28 @@ mod executor {
     }
 
     fn unit_symbol(build: &str, kernel: &Path) -> String {
-        let stem = kernel.file_stem().unwrap_or_default().to_string_lossy();
-        format!("mamba_executor_unit_{build}_{stem}")
+        format!("mamba_executor_unit_{build}_{}", unit_name(kernel))
+    }
+
+    /// The path of a kernel file in `cuda/` as an identifier, such as `linear_exact`.
+    fn unit_name(kernel: &Path) -> String {
+        let path = kernel.strip_prefix("cuda").unwrap_or(kernel).with_extension("");
+        path.to_string_lossy().replace(|char: char| !char.is_ascii_alphanumeric(), "_")
+    }
+
+    /// The `.cu` files of a folder and of the folders in it, in order of their names.
+    fn kernels(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                files.extend(kernels(&path)?);
+            } else if path.extension().is_some_and(|found| found == "cu") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// A table of all units. The linker takes from an archive what is named somewhere, and nothing else names

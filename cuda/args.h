@@ -57,8 +57,8 @@ struct Span {
 // kernel                  grid                                                  block  shared
 // mk_linear_exact_128     [CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      32768
 // mk_linear_exact_64      [CEIL(tokens, 64), CEIL(out_features, 64), 1]          256      16384
-// mk_linear_few_W         [CEIL(out_features, 16), CEIL(tokens, 8), 1]           128          0
-// mk_linear_fast_W        [CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      49152
+// mk_linear_few_rows_W        [CEIL(out_features, 16), CEIL(tokens, 8), 1]           128          0
+// mk_linear_tensor_cores_W[CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      49152
 //
 // All exact forms give the same bits for all types. Which one: `few` where tokens <= 8; else `exact_128` where that
 // grid has at least as many blocks as the device has multiprocessors; else `exact_64`. W is f32, f16 or bf16, the type

@@ -33,8 +33,8 @@ STATED = [80, 90, 100]  # where a kernel must reach the blocks per multiprocesso
 DYNAMIC = {
     "mk_linear_exact_128": 32768,
     "mk_linear_exact_64": 16384,
-    "mk_linear_fast_f16": 49152,
-    "mk_linear_fast_bf16": 49152,
+    "mk_linear_tensor_cores_f16": 49152,
+    "mk_linear_tensor_cores_bf16": 49152,
     "mk_rms_norm": 10240,
 }
 
@@ -60,7 +60,7 @@ def run(*command):
 def compile_for(architecture, folder):
     """ptxas' report by kernel: registers, bytes of stack, spill stores, spill loads, static shared memory."""
     cubin = folder / f"sm_{architecture}.cubin"
-    log = run(BIN / "nvcc", *OPTIONS, f"-arch=sm_{architecture}", "-cubin", "-Xptxas", "-v", "-o", cubin,
+    log = run(BIN / "nvcc", *OPTIONS, f"-arch=sm_{architecture}", "-cubin", f"-I{SOURCES}", "-Xptxas", "-v", "-o", cubin,
               SOURCES / "kernels.cu")
     kernels, name = {}, None
     for line in log.splitlines():
@@ -113,9 +113,10 @@ def scan_loop(cubin, kernel):
 def image(capability):
     """PTX of all kernels by the pinned NVRTC, without comments."""
     nvrtc = ctypes.CDLL(str(next((NVIDIA / "cuda_nvrtc" / "lib").glob("libnvrtc.so.*"))))
-    headers = sorted(path for path in SOURCES.iterdir() if path.suffix in {".h", ".cuh", ".cu"})
+    headers = sorted(path for path in SOURCES.rglob("*") if path.suffix in {".h", ".cuh", ".cu"}
+                     and "executor" not in path.relative_to(SOURCES).parts)
     texts = (ctypes.c_char_p * len(headers))(*[path.read_bytes() for path in headers])
-    names = (ctypes.c_char_p * len(headers))(*[path.name.encode() for path in headers])
+    names = (ctypes.c_char_p * len(headers))(*[path.relative_to(SOURCES).as_posix().encode() for path in headers])
     program = ctypes.c_void_p()
     source = (SOURCES / "kernels.cu").read_bytes()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", len(headers), texts, names):

@@ -67,7 +67,7 @@ else missing "compute-sanitizer is not installed"; fi
 # 3. timings
 times() {
   local program; program=$(mktemp)
-  nvcc -std=c++17 -O2 --fmad=false -arch=native -o "$program" scripts/gpu-times.cu && "$program"
+  nvcc -std=c++17 -O2 --fmad=false -arch=native -Icuda -o "$program" scripts/gpu-times.cu && "$program"
   local status=$?; rm -f "$program"; return $status
 }
 export -f times

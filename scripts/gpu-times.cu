@@ -123,7 +123,7 @@ static void linear(const std::string& name, int64_t tokens, int64_t k, int64_t n
     const std::string shape = name + "/m" + std::to_string(tokens) + "_k" + std::to_string(k) + "_n" + std::to_string(n);
     if (tokens <= 8) {
         const dim3 grid(ceil_div(n, 16), ceil_div(tokens, 8));
-        line(shape + "/few", time_of([&] { mk_linear_few_bf16<<<grid, 128>>>(args); }), bytes, flops);
+        line(shape + "/few", time_of([&] { mk_linear_few_rows_bf16<<<grid, 128>>>(args); }), bytes, flops);
         return;
     }
     const dim3 large(ceil_div(tokens, 128), ceil_div(n, 128)), small(ceil_div(tokens, 64), ceil_div(n, 64));
@@ -141,7 +141,7 @@ static void linear(const std::string& name, int64_t tokens, int64_t k, int64_t n
     const dim3 rows(ceil_div(k, 1024), static_cast<unsigned>(std::min<int64_t>(tokens, 65535)));
     const double time = time_of([&] {
         mk_convert<<<rows, 256>>>(convert);
-        mk_linear_fast_bf16<<<large, 256, 49152>>>(fast);
+        mk_linear_tensor_cores_bf16<<<large, 256, 49152>>>(fast);
     });
     line(shape + "/fast", time, bytes + 4.0 * tokens * k, flops, true);
 }

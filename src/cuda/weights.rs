@@ -2,11 +2,9 @@
 //! -0.0 to a multiple of 32 bytes.
 #![forbid(unsafe_code)]
 
-use super::memory::{Device, Memory};
-use crate::arrays::Rows;
-use crate::arrays::{DType, Element};
-use crate::arrays::{Error, Result, checked_product};
+use crate::arrays::{DType, Element, Error, Result, Rows, checked_product};
 use crate::backend::WeightMatrix;
+use crate::cuda::memory::device::{Device, Memory};
 use std::sync::Arc;
 
 /// Bytes that the size of a row is a multiple of.
@@ -15,7 +13,7 @@ const ROW_BYTES: usize = 32;
 /// Bytes that are brought into the layout and copied at a time.
 const PIECE: usize = 1 << 22;
 
-/// A weight matrix of [`Cuda`](super::Cuda).
+/// A weight matrix of [`Cuda`](crate::Cuda).
 #[derive(Debug)]
 pub struct Weights {
     memory: Memory,
