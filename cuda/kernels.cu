@@ -3,11 +3,12 @@
 #ifndef MAMBA_EXECUTOR
 #include "argmax/argmax.cu"
 #include "causal_conv1d/forward.cu"
-#include "embedding/forward.cu"
 #include "linear/convert.cu"
+#include "embedding/forward.cu"
 #include "linear/exact.cu"
 #include "linear/tensor_cores.cu"
 #include "linear/few_rows.cu"
 #include "rms_norm/forward.cu"
 #include "selective_scan/forward.cu"
+#include "selective_scan/combine.cu"
 #endif

@@ -2,153 +2,23 @@
 //
 //   output[t, c] = activation(bias[c] + sum over j of weight[j, c] * input[t - d_conv + 1 + j, c]), oldest tap first
 //
-// What is done differently, and why the bits stay the same:
-// 1. A thread has 16 bytes of neighbouring channels (one channel where arrays are not aligned) of one span of at most
-//    64 rows, and goes down its rows. Neighbouring threads have neighbouring channels: accesses are coalesced.
-// 2. Up to four taps, the last inputs stay in registers, so that each input is read once, but for the three rows before
-//    a span: at most 1.05 times. A tap that a narrower filter lacks is left out, not multiplied by zero.
-// 3. The next rows are on their way while one is worked on: eight of up to four channels, four of eight.
+// What the kernel does differently, and why the bits stay the same:
+// 1. A thread has 16 bytes of neighbouring channels (one channel if the arrays are not aligned) of one span of at most
+//    64 rows, and walks down the rows. Neighbouring threads have neighbouring channels: accesses are coalesced.
+// 2. Up to four taps, the last inputs stay in registers, so each input is read once, except the three rows before a
+//    span: at most 1.05 times. A tap that a narrower filter lacks is skipped, not multiplied by zero.
+// 3. The next rows are loaded ahead: eight rows with up to four channels a thread, four rows with eight.
 // 4. A wider filter reads its taps again, from the cache.
-// 5. With eight channels a thread, a warp moves its f32 weights and states 16 bytes a lane side by side and deals them
-//    out by shuffles: eight numbers of a lane would be two accesses that each fill half of their sectors.
+// 5. With eight channels a thread, a warp loads and stores its f32 weights and states coalesced, 16 bytes a lane, and
+//    redistributes them by shuffles. A lane's own eight numbers would be two accesses that each use half of a sector.
 // 6. The state of a sequence of one span is written at its end. That of a longer one is written by a second kernel,
 //    since another block may still read the old state.
 //
 // Occupancy: 128 threads: 4 blocks per multiprocessor, 3 of f16 and bf16.
-#include "math.cuh"
+#include "causal_conv1d/channels.cuh"
 
 #define CONV_THREADS 128
 #define CONV_WINDOW 4 // most taps whose inputs stay in registers
-
-template <int V> struct Channels {
-    float at[V];
-};
-
-// V elements of T: one, or 16 bytes of them.
-template <class T, int V> struct Packed {
-    uint4 bits;
-    static __device__ __forceinline__ Packed load(const typename T::Bits* source) {
-        return Packed{*reinterpret_cast<const uint4*>(source)};
-    }
-    __device__ __forceinline__ Channels<V> widened() const {
-        const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-        Channels<V> result;
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            if (V == 4) result.at[i] = T::widen(words[i]);
-            else result.at[i] = T::widen(words[i / 2] >> (i % 2 * 16) & 0xffffu);
-        }
-        return result;
-    }
-    static __device__ __forceinline__ void store(typename T::Bits* target, const Channels<V>& value) {
-        uint32_t words[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if (V == 4) words[i] = T::narrow(value.at[i]);
-            else words[i] = pair(T::narrow(value.at[2 * i % V]), T::narrow(value.at[(2 * i + 1) % V]));
-        }
-        *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
-    }
-};
-template <class T> struct Packed<T, 1> {
-    typename T::Bits bits;
-    static __device__ __forceinline__ Packed load(const typename T::Bits* source) { return Packed{*source}; }
-    __device__ __forceinline__ Channels<1> widened() const { return Channels<1>{{T::widen(bits)}}; }
-    static __device__ __forceinline__ void store(typename T::Bits* target, const Channels<1>& value) {
-        *target = T::narrow(value.at[0]);
-    }
-};
-
-template <int V> DEVICE Channels<V> zeros() {
-    Channels<V> result;
-#pragma unroll
-    for (int i = 0; i < V; i++) result.at[i] = 0.0f;
-    return result;
-}
-
-template <int V> DEVICE Channels<V> load_floats(const float* source) {
-    Channels<V> result;
-    if (V == 1) {
-        result.at[0] = *source;
-    } else {
-#pragma unroll
-        for (int i = 0; i < V / 4; i++) {
-            const float4 value = reinterpret_cast<const float4*>(source)[i];
-            result.at[(4 * i) % V] = value.x;
-            result.at[(4 * i + 1) % V] = value.y;
-            result.at[(4 * i + 2) % V] = value.z;
-            result.at[(4 * i + 3) % V] = value.w;
-        }
-    }
-    return result;
-}
-
-template <int V> DEVICE void store_floats(float* target, const Channels<V>& value) {
-    if (V == 1) {
-        *target = value.at[0];
-    } else {
-#pragma unroll
-        for (int i = 0; i < V / 4; i++) {
-            reinterpret_cast<float4*>(target)[i] = make_float4(value.at[(4 * i) % V], value.at[(4 * i + 1) % V],
-                                                               value.at[(4 * i + 2) % V], value.at[(4 * i + 3) % V]);
-        }
-    }
-}
-
-DEVICE float4 shuffle(const float4& value, int source) {
-    return make_float4(__shfl_sync(0xffffffffu, value.x, source), __shfl_sync(0xffffffffu, value.y, source),
-                       __shfl_sync(0xffffffffu, value.z, source), __shfl_sync(0xffffffffu, value.w, source));
-}
-
-// The same of a whole warp, whose lanes have neighbouring channels: pieces of four numbers, lane l reads pieces l and
-// 32 + l and is given pieces 2 l and 2 l + 1.
-DEVICE Channels<8> load_floats_of_warp(const float* source) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const float4* const pieces = reinterpret_cast<const float4*>(source - 8 * lane);
-    const float4 low = pieces[lane], high = pieces[32 + lane];
-    Channels<8> result;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const float4 from_low = shuffle(low, (2 * lane + i) % 32), from_high = shuffle(high, (2 * lane + i) % 32);
-        result.at[4 * i] = lane < 16 ? from_low.x : from_high.x;
-        result.at[4 * i + 1] = lane < 16 ? from_low.y : from_high.y;
-        result.at[4 * i + 2] = lane < 16 ? from_low.z : from_high.z;
-        result.at[4 * i + 3] = lane < 16 ? from_low.w : from_high.w;
-    }
-    return result;
-}
-
-DEVICE void store_floats_of_warp(float* target, const Channels<8>& value) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    float4* const pieces = reinterpret_cast<float4*>(target - 8 * lane);
-    const float4 even = make_float4(value.at[0], value.at[1], value.at[2], value.at[3]);
-    const float4 odd = make_float4(value.at[4], value.at[5], value.at[6], value.at[7]);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int owner = half * 16 + lane / 2;
-        const float4 from_even = shuffle(even, owner), from_odd = shuffle(odd, owner);
-        const bool is_odd = lane % 2 != 0;
-        pieces[half * 32 + lane] = make_float4(is_odd ? from_odd.x : from_even.x, is_odd ? from_odd.y : from_even.y,
-                                               is_odd ? from_odd.z : from_even.z, is_odd ? from_odd.w : from_even.w);
-    }
-}
-
-// Numbers of V channels of each lane. `whole`: all lanes of the warp are here.
-template <int V> struct Floats {
-    static __device__ __forceinline__ Channels<V> load(const float* source, bool) { return load_floats<V>(source); }
-    static __device__ __forceinline__ void store(float* target, const Channels<V>& value, bool) {
-        store_floats<V>(target, value);
-    }
-};
-template <> struct Floats<8> {
-    static __device__ __forceinline__ Channels<8> load(const float* source, bool whole) {
-        return whole ? load_floats_of_warp(source) : load_floats<8>(source);
-    }
-    static __device__ __forceinline__ void store(float* target, const Channels<8>& value, bool whole) {
-        if (whole) store_floats_of_warp(target, value);
-        else store_floats<8>(target, value);
-    }
-};
 
 template <int V> DEVICE void multiply_add(Channels<V>& sum, const Channels<V>& weight, const Channels<V>& x) {
 #pragma unroll
@@ -160,7 +30,7 @@ template <class T, int V> struct Conv {
     const ConvArgs& args;
     const Span span;
     const int64_t c;
-    float* state; // of this sequence, at c; null where there is none
+    float* state; // of this sequence, at c; null if there is none
     const bool whole; // all lanes of the warp have channels
 
     __device__ __forceinline__ const typename T::Bits* input(int64_t t) const {
@@ -193,9 +63,9 @@ template <class T, int V> struct Conv {
         return state != nullptr && span.begin == span.sequence_begin && span.end == span.sequence_end;
     }
 
-    // Up to four taps: weights and the last three inputs in registers.
+    // Up to four taps: the weights and the last three inputs are in registers.
     __device__ __forceinline__ void narrow() const {
-        constexpr int ROWS = V == 8 ? 4 : 8; // under way
+        constexpr int ROWS = V == 8 ? 4 : 8; // loaded ahead
         const int first = CONV_WINDOW - static_cast<int>(args.d_conv); // places without a tap
         Channels<V> weight[CONV_WINDOW], past[CONV_WINDOW - 1];
 #pragma unroll
@@ -250,7 +120,7 @@ template <class T, int V> struct Conv {
         if (writes_state()) write_state();
     }
 
-    // The last d_conv - 1 inputs. Ascending, so that old entries are read before they are written over.
+    // The last d_conv - 1 inputs. In ascending order, so old entries are read before they are overwritten.
     __device__ __forceinline__ void write_state() const {
         const int64_t rows = static_cast<int64_t>(args.d_conv) - 1;
         for (int64_t i = 0; i < rows; i++) {
@@ -279,16 +149,18 @@ template <class T, int V> DEVICE void convolve(const ConvArgs& args) {
     }
 }
 
-#define CONV_KERNEL(name, T, V)                                                                                       \
-    KERNEL_BOUNDS(name, ConvArgs, CONV_THREADS, V == 4 ? 4 : 3) {                \
-        if (args.vector == 1) convolve<T, 1>(args);                                                                    \
-        else convolve<T, V>(args);                                                                                     \
-    }                                                                                                                  \
-    EXPORT_KERNEL(name, ConvArgs);
+// The kernel for inputs of T: V channels a thread, or one if the arrays are not aligned.
+template <class T, int V> DEVICE void convolve_aligned(const ConvArgs& args) {
+    if (args.vector == 1) convolve<T, 1>(args);
+    else convolve<T, V>(args);
+}
 
-CONV_KERNEL(mk_causal_conv1d_f32, F32, 4)
-CONV_KERNEL(mk_causal_conv1d_f16, F16, 8)
-CONV_KERNEL(mk_causal_conv1d_bf16, BF16, 8)
+KERNEL_BOUNDS(mk_causal_conv1d_f32, ConvArgs, CONV_THREADS, 4) { convolve_aligned<F32, 4>(args); }
+EXPORT_KERNEL(mk_causal_conv1d_f32, ConvArgs);
+KERNEL_BOUNDS(mk_causal_conv1d_f16, ConvArgs, CONV_THREADS, 3) { convolve_aligned<F16, 8>(args); }
+EXPORT_KERNEL(mk_causal_conv1d_f16, ConvArgs);
+KERNEL_BOUNDS(mk_causal_conv1d_bf16, ConvArgs, CONV_THREADS, 3) { convolve_aligned<BF16, 8>(args); }
+EXPORT_KERNEL(mk_causal_conv1d_bf16, ConvArgs);
 
 // The state of the sequences that have more than one span.
 template <class T> DEVICE void write_conv_state(const ConvArgs& args) {

@@ -13,7 +13,7 @@ KERNEL_BOUNDS(mk_embedding, EmbeddingArgs, EMBEDDING_THREADS, 8) {
     const bool known = token < args.vocab;
     const float nan = __uint_as_float(0x7fc00000u);
     const int64_t source = token * args.weight_stride + i, target = row * args.output_stride + i;
-    // the weight's rows are padded, so that four elements can always be read
+    // rows of the weight are padded, so four elements can always be read
     if (i + 4 <= args.d_model && four_aligned(args.output, target, args.output_type)) {
         float4 value = make_float4(nan, nan, nan, nan);
         if (known) value = load_four(args.weight, source, args.weight_type);

@@ -18,19 +18,18 @@ DEVICE void store_product(const LinearArgs& args, int64_t row, int64_t column, f
     store_element(output, at, args.output_type, sum);
 }
 
-// Where four sums from `column` on lie in shared memory: permuted by the row, so that threads of up to four rows use all
-// banks.
+// Where four sums from `column` on lie in shared memory: permuted by the row, so threads of up to four rows use all banks.
 template <int WIDTH> DEVICE int sum_at(int row, int column) {
     return row * WIDTH + (column ^ (row % 2 * 16) ^ (row / 2 % 2 * 8));
 }
 
-// Stores ROWS rows of WIDTH sums, which lie in shared memory: all threads of the block, four neighbouring columns each.
+// All threads of the block store ROWS rows of WIDTH sums from shared memory, four neighbouring columns each.
 // Row r goes to token first_token + r.
 template <int ROWS, int WIDTH, int THREADS>
 DEVICE void store_tile(const LinearArgs& args, const float* sums, int64_t first_token, int64_t first_output) {
 #pragma unroll 1
-    for (int part = static_cast<int>(threadIdx.x); part < ROWS * WIDTH / 4; part += THREADS) {
-        const int row = part / (WIDTH / 4), offset = part % (WIDTH / 4) * 4;
+    for (int four_at = static_cast<int>(threadIdx.x); four_at < ROWS * WIDTH / 4; four_at += THREADS) {
+        const int row = four_at / (WIDTH / 4), offset = four_at % (WIDTH / 4) * 4;
         const int64_t token = first_token + row, column = first_output + offset;
         if (token >= args.tokens || column >= args.out_features) continue;
         const float4 four = *reinterpret_cast<const float4*>(sums + sum_at<WIDTH>(row, offset));

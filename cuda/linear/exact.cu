@@ -2,18 +2,18 @@
 //
 //   sum = +0.0; for k ascending: sum = fma(input[t, k], weight[j, k], sum); then bias and epilogue
 //
-// What is done differently, and why the bits stay the same:
-// 1. A block makes a tile of TILE tokens by TILE outputs, a thread REG x REG of its sums in registers. Tiles choose
-//    which sums are worked on together, never the order within one: k is never split.
+// What the kernel does differently, and why the bits stay the same:
+// 1. A block makes a tile of TILE tokens by TILE outputs, a thread REG x REG of its sums in registers. Tiles decide
+//    which sums are computed together, never the order within one: k is never split.
 // 2. Inputs and weights pass through shared memory, sixteen k at a time, widened to f32 on the way: each is widened once
 //    per block. Two buffers: while one is used, the next inputs and weights go through registers to the other.
-// 3. Beyond the last k, inputs are +0.0 and weights are -0.0. Their product is -0.0, which added changes no number and
-//    no zero's sign, so that the inner loop needs no end condition.
+// 3. Beyond the last k, inputs are +0.0 and weights are -0.0. Their product is -0.0; adding it changes no number
+//    and no zero's sign, so the inner loop needs no end condition.
 // 4. Rows beyond the last token or output are +0.0 times -0.0 too, and are not stored.
 //
-// Shared memory holds rows of sixteen floats, four chunks of 16 bytes, the chunks of row p permuted by (p / 2) mod 4:
-// eight threads that store two rows, or load one chunk of eight rows, touch all 32 banks. Weight rows are placed such
-// that a thread's sums are four neighbouring columns, stored at once.
+// Shared memory holds rows of sixteen floats, four segments of 16 bytes, those of row p permuted by (p / 2) mod 4: eight
+// threads that store two rows, or load one segment of eight rows, use all 32 banks. Weight rows are placed so
+// that a thread's sums are four neighbouring columns, which are stored at once.
 //
 // Occupancy: 256 threads. TILE 128: at most 128 registers, 32 KiB: 2 blocks per multiprocessor. TILE 64: at most 80
 // registers, 16 KiB: 3 blocks.
@@ -22,8 +22,8 @@
 #define LINEAR_THREADS 256
 #define LINEAR_DEPTH 16 // k at a time
 
-// Where chunk `chunk` of row `place` begins.
-DEVICE int tile_at(int place, int chunk) { return place * LINEAR_DEPTH + ((chunk ^ (place >> 1 & 3)) << 2); }
+// Where a segment of row `place` begins.
+DEVICE int tile_at(int place, int segment) { return place * LINEAR_DEPTH + ((segment ^ (place >> 1 & 3)) << 2); }
 
 DEVICE int at_most(int64_t value, int most) { return value < most ? static_cast<int>(value) : most; }
 
@@ -45,7 +45,7 @@ DEVICE uint4 load_inputs(const char* data, int left, bool aligned, uint32_t type
 }
 
 template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, float* shared) {
-    constexpr int PARTS = TILE * 4 / LINEAR_THREADS; // of 4 elements, that a thread loads of each operand
+    constexpr int VECTORS = TILE * 4 / LINEAR_THREADS; // of 4 elements each, that a thread loads of one operand
     constexpr int OPERAND = TILE * LINEAR_DEPTH;     // floats of one operand in one buffer
     const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
     // A warp is 4 rows by 8 columns of threads. Neighbouring lanes share a column, lanes two apart a row: the hardware
@@ -55,32 +55,32 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
     const int64_t first_output = static_cast<int64_t>(blockIdx.y) * TILE;
     const bool aligned = four_aligned(args.input, 0, args.input_type) && args.input_stride % 4 == 0;
 
-    // the parts that this thread loads: 4 elements of rows `place` and, 64 further, of the other half of a large tile.
+    // This thread loads 4 elements of row `place` and, 64 rows further, of the other half of a large tile.
     // Place p of the weights holds output (p / 64) * 64 + (p mod 16) * 4 + (p / 16) mod 4.
-    const int chunk = thread % 4, place = thread / 4;
+    const int segment = thread % 4, place = thread / 4;
     const int64_t token = first_token + place, output = first_output + place % 16 * 4 + place / 16;
     const uint32_t input_bytes = element_bytes(args.input_type), weight_bytes = element_bytes(args.weight_type);
-    const char* input = static_cast<const char*>(args.input) + (token * args.input_stride + chunk * 4) * input_bytes;
+    const char* input = static_cast<const char*>(args.input) + (token * args.input_stride + segment * 4) * input_bytes;
     const char* weight =
-        static_cast<const char*>(args.weight) + (output * args.weight_stride + chunk * 4) * weight_bytes;
-    int left = static_cast<int>(args.in_features) - chunk * 4;
+        static_cast<const char*>(args.weight) + (output * args.weight_stride + segment * 4) * weight_bytes;
+    int left = static_cast<int>(args.in_features) - segment * 4;
     const int tokens_left = at_most(args.tokens - token, TILE), outputs_left = at_most(args.out_features - output, TILE);
 
-    // part i, to be stored by store_part: first the inputs, then the weights
-    const auto load_part = [&](int i) {
-        const int row = i % PARTS * 64;
-        if (i < PARTS) {
+    // the elements that store_vector(.., i, ..) stores: first the inputs, then the weights
+    const auto load_vector = [&](int i) {
+        const int row = i % VECTORS * 64;
+        if (i < VECTORS) {
             const char* const at = input + row * args.input_stride * input_bytes;
             return load_inputs(at, tokens_left > row ? left : 0, aligned, args.input_type);
         }
         const char* const at = weight + row * args.weight_stride * weight_bytes;
         return load_weights(at, outputs_left > row ? left : 0, args.weight_type);
     };
-    const auto store_part = [&](float* buffer, int i, uint4 part) {
-        const uint32_t type = i < PARTS ? args.input_type : args.weight_type;
-        *reinterpret_cast<float4*>(buffer + i * 64 * LINEAR_DEPTH + tile_at(place, chunk)) = widen_four(part, type);
+    const auto store_vector = [&](float* buffer, int i, uint4 bits) {
+        const uint32_t type = i < VECTORS ? args.input_type : args.weight_type;
+        *reinterpret_cast<float4*>(buffer + i * 64 * LINEAR_DEPTH + tile_at(place, segment)) = widen_four(bits, type);
     };
-    const auto next_parts = [&]() {
+    const auto next_vectors = [&]() {
         input += LINEAR_DEPTH * input_bytes;
         weight += LINEAR_DEPTH * weight_bytes;
         left -= LINEAR_DEPTH;
@@ -92,19 +92,19 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
         for (int j = 0; j < REG; j++) sums[i][j] = 0.0f;
     }
 #pragma unroll 1
-    for (int i = 0; i < 2 * PARTS; i++) store_part(shared, i, load_part(i));
-    next_parts();
+    for (int i = 0; i < 2 * VECTORS; i++) store_vector(shared, i, load_vector(i));
+    next_vectors();
     int present = 0; // where the buffer in use begins
     for (int k = static_cast<int>(args.in_features); k > 0; k -= LINEAR_DEPTH) {
-        // one barrier is enough: who stores to a buffer has passed the barrier after its last loads from there
+        // one barrier is enough: a thread that stores to a buffer has passed the barrier after the last loads from it
         __syncthreads();
-        // four k at a time, and meanwhile one part of the next tile each
+        // four k at a time; each step also loads one vector of the next tile
 #pragma unroll 1
         for (int step = 0; step < LINEAR_DEPTH / 4; step++) {
-            const bool more = k > LINEAR_DEPTH && step < 2 * PARTS;
-            uint4 part = make_uint4(0, 0, 0, 0);
-            if (more) part = load_part(step);
-            const float* const x_at = shared + present + tile_at(ty, step); // the rows 16 further are permuted alike
+            const bool more = k > LINEAR_DEPTH && step < 2 * VECTORS;
+            uint4 bits = make_uint4(0, 0, 0, 0);
+            if (more) bits = load_vector(step);
+            const float* const x_at = shared + present + tile_at(ty, step); // rows 16 further on have the same permutation
             const float* const w_at = shared + present + OPERAND + tile_at(tx, step);
             float4 x[REG];
 #pragma unroll
@@ -121,12 +121,12 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
 #pragma unroll
                 for (int i = 0; i < REG; i++) sums[i][j] = __fmaf_rn(x[i].w, w.w, sums[i][j]);
             }
-            if (more) store_part(shared + (present ^ 2 * OPERAND), step, part);
+            if (more) store_vector(shared + (present ^ 2 * OPERAND), step, bits);
         }
-        next_parts();
+        next_vectors();
         present ^= 2 * OPERAND;
     }
-    // through shared memory, 64 rows at a time, so that rows are stored whole
+    // through shared memory, 64 rows at a time, so whole rows are stored
 #pragma unroll
     for (int half = 0; half < TILE / 64; half++) {
         __syncthreads();

@@ -1,15 +1,15 @@
-// The exact matrix product for few tokens: a decode step, where each weight is used at most eight times.
+// The exact matrix product for few tokens: a decode step, in which each weight is used at most eight times.
 //
 //   sum = +0.0; for k ascending: sum = fma(input[t, k], weight[j, k], sum); then bias and epilogue
 //
-// What is done differently, and why the bits stay the same:
-// 1. A block has sixteen outputs and up to eight tokens, a thread one sum, whose order is k ascending: nothing is split.
+// What the kernel does differently, and why the bits stay the same:
+// 1. A block has sixteen outputs and up to eight tokens, a thread one sum. Its order is k ascending: k is not split.
 //    A chain of k fused multiply-adds takes four cycles each; sixteen outputs a block give a GPU enough blocks to
 //    stream the weights meanwhile.
 // 2. Weights and inputs come through shared memory as they are stored, by asynchronous copies of 16 bytes, several
-//    stages ahead: 256 bytes of sixteen rows each. A row of shared memory has 16 bytes more, so that eight threads that
-//    read 16 bytes of as many rows touch all banks.
-// 3. Inputs that are not at multiples of 16 bytes are copied element by element instead.
+//    stages ahead: 256 bytes of sixteen rows each. A row of shared memory is 16 bytes longer, so eight threads that
+//    read 16 bytes of eight rows use all banks.
+// 3. Inputs whose rows are not aligned to 16 bytes are copied element by element instead.
 //
 // Occupancy: 128 threads, 33.5 KiB of shared memory: at least 4 blocks per multiprocessor.
 #include "linear/epilogue.cuh"
@@ -72,7 +72,9 @@ template <class W, class X> DEVICE float few_terms(float sum, const char* weight
     return sum;
 }
 
-template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights, char* inputs) {
+template <class W> DEVICE void linear_few_rows(const LinearArgs& args) {
+    SHARED_ARRAY(char, weights, FEW_STAGES * FEW_OUTPUTS * FEW_PITCH);
+    SHARED_ARRAY(char, inputs, FEW_STAGES * FEW_TOKENS * FEW_INPUT_PITCH);
     constexpr int DEPTH = FEW_BYTES / static_cast<int>(sizeof(typename W::Bits)); // k of a stage
     const int thread = static_cast<int>(threadIdx.x);
     const int64_t first_output = static_cast<int64_t>(blockIdx.x) * FEW_OUTPUTS;
@@ -83,8 +85,8 @@ template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights,
     const char* const input = static_cast<const char*>(args.input) + first_token * args.input_stride * input_bytes;
     const bool aligned = reinterpret_cast<uint64_t>(input) % 16 == 0 && args.input_stride * input_bytes % 16 == 0;
 
-    // what is left of a row of `bytes` from `at` on, at most 16
-    const auto part = [](int64_t bytes, int64_t at) {
+    // how many bytes of the 16 at offset `at` lie in a row of `bytes`
+    const auto within = [](int64_t bytes, int64_t at) {
         const int64_t left = bytes - at;
         return left >= 16 ? 16u : left > 0 ? static_cast<uint32_t>(left) : 0u;
     };
@@ -94,17 +96,17 @@ template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights,
         for (int i = 0; i < FEW_OUTPUTS * FEW_BYTES / 16 / FEW_THREADS; i++) {
             const int index = thread + i * FEW_THREADS, row = index / (FEW_BYTES / 16), at = index % (FEW_BYTES / 16) * 16;
             const int64_t from = k * static_cast<int64_t>(sizeof(typename W::Bits)) + at;
-            const uint32_t bytes = first_output + row < args.out_features ? part(row_bytes, from) : 0u;
+            const uint32_t bytes = first_output + row < args.out_features ? within(row_bytes, from) : 0u;
             const char* const source = static_cast<const char*>(args.weight) + (first_output + row) * row_bytes + from;
             copy_async_16(weights + (stage * FEW_OUTPUTS + row) * FEW_PITCH + at, bytes ? source : args.weight, bytes);
         }
         char* const target = inputs + stage * FEW_TOKENS * FEW_INPUT_PITCH;
         if (aligned) {
-            const int parts = DEPTH * input_bytes / 16; // of a row
-            for (int index = thread; index < tokens * parts; index += FEW_THREADS) {
-                const int row = index / parts, at = index % parts * 16;
+            const int vectors = DEPTH * input_bytes / 16; // 16-byte copies per row
+            for (int index = thread; index < tokens * vectors; index += FEW_THREADS) {
+                const int row = index / vectors, at = index % vectors * 16;
                 const int64_t from = k * input_bytes + at;
-                const uint32_t bytes = part(args.in_features * input_bytes, from);
+                const uint32_t bytes = within(args.in_features * input_bytes, from);
                 const char* const source = input + row * args.input_stride * input_bytes + from;
                 copy_async_16(target + row * FEW_INPUT_PITCH + at, bytes ? source : args.weight, bytes);
             }
@@ -132,7 +134,7 @@ template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights,
     int stage = 0;
     for (int k = 0; k < in_features; k += DEPTH) {
         copy_async_wait<FEW_STAGES - 2>();
-        __syncthreads(); // this stage is there for all, and all are done with the one before, which is loaded next
+        __syncthreads(); // all threads have this stage, and are done with the one before, which is loaded next
         const int64_t next = static_cast<int64_t>(k) + (FEW_STAGES - 1) * DEPTH;
         if (next < in_features) load(next, (stage + FEW_STAGES - 1) % FEW_STAGES);
         copy_async_commit();
@@ -149,14 +151,9 @@ template <class W> DEVICE void linear_few(const LinearArgs& args, char* weights,
     if (mine) store_product(args, first_token + token, output, sum);
 }
 
-#define LINEAR_FEW(name, W)                                                                                            \
-    KERNEL_BOUNDS(name, LinearArgs, FEW_THREADS, 4) {                                                                  \
-        SHARED_ARRAY(char, weights, FEW_STAGES* FEW_OUTPUTS* FEW_PITCH);                                               \
-        SHARED_ARRAY(char, inputs, FEW_STAGES* FEW_TOKENS* FEW_INPUT_PITCH);                                           \
-        linear_few<W>(args, weights, inputs);                                                                          \
-    }                                                                                                                  \
-    EXPORT_KERNEL(name, LinearArgs)
-
-LINEAR_FEW(mk_linear_few_rows_f32, F32);
-LINEAR_FEW(mk_linear_few_rows_f16, F16);
-LINEAR_FEW(mk_linear_few_rows_bf16, BF16);
+KERNEL_BOUNDS(mk_linear_few_rows_f32, LinearArgs, FEW_THREADS, 4) { linear_few_rows<F32>(args); }
+EXPORT_KERNEL(mk_linear_few_rows_f32, LinearArgs);
+KERNEL_BOUNDS(mk_linear_few_rows_f16, LinearArgs, FEW_THREADS, 4) { linear_few_rows<F16>(args); }
+EXPORT_KERNEL(mk_linear_few_rows_f16, LinearArgs);
+KERNEL_BOUNDS(mk_linear_few_rows_bf16, LinearArgs, FEW_THREADS, 4) { linear_few_rows<BF16>(args); }
+EXPORT_KERNEL(mk_linear_few_rows_bf16, LinearArgs);

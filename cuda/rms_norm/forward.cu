@@ -4,10 +4,10 @@
 //   s[j] = sum of r[i]^2 over i with i mod 16 = j, ascending, one fma each, for j in 0..16
 //   scale = 1 / sqrt(tree(s) / channels + eps); output = (r * scale) * weight
 //
-// What is done differently, and why the bits stay the same:
+// What the kernel does differently, and why the bits stay the same:
 // 1. A block has one row. All threads load it, four channels at a time, and keep r in shared memory.
-// 2. Sixteen threads make the sixteen sums from there. Many blocks per multiprocessor hide their chains.
-// 3. The row is read once from global memory, but where it is longer than the tile: then r is read again.
+// 2. Sixteen threads make the sixteen sums from there. Many blocks per multiprocessor hide the latency of their chains.
+// 3. The row is read once from global memory, unless it is longer than the tile: then r is read again.
 //
 // Occupancy: 128 threads and 4 bytes of shared memory per channel: at least 8 blocks per multiprocessor.
 #include "math.cuh"

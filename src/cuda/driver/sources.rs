@@ -15,6 +15,7 @@ macro_rules! sources {
 sources![
     "args.h",
     "argmax/argmax.cu",
+    "causal_conv1d/channels.cuh",
     "causal_conv1d/forward.cu",
     "common.cuh",
     "embedding/forward.cu",
@@ -27,7 +28,12 @@ sources![
     "math.cuh",
     "ptx.cuh",
     "rms_norm/forward.cu",
+    "selective_scan/combine.cu",
+    "selective_scan/finish.cuh",
     "selective_scan/forward.cu",
+    "selective_scan/load.cuh",
+    "selective_scan/recur.cuh",
+    "selective_scan/tile.cuh",
 ];
 
 #[cfg(test)]

@@ -21,10 +21,10 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(fast: bool) -> Self {
+    fn new(inexact: bool) -> Self {
         let executor = Executor::new(Check::Checked).unwrap();
         let device = Device::new(Box::new(executor.clone()));
-        let cuda = Cuda { device, name: "cuda-executor", tensor_cores: fast, parallel_scan: fast };
+        let cuda = Cuda { device, name: "cuda-executor", tensor_cores: inexact, parallel_scan: inexact };
         Self { cuda, executor }
     }
 
@@ -140,8 +140,8 @@ fn rms_norm_reads_and_writes_once() {
     norm::<bf16, f16>(2560);
 }
 
-fn scan<T: Element>(d_state: usize, tokens: usize, fast: bool) {
-    let (counted, channels) = (Counted::new(fast), 64);
+fn scan<T: Element>(d_state: usize, tokens: usize, inexact: bool) {
+    let (counted, channels) = (Counted::new(inexact), 64);
     let size = size_of::<T>();
     let wide = || counted.buffer::<T>(tokens * channels);
     let (u, delta, z) = (wide(), wide(), wide());
@@ -172,7 +172,7 @@ fn scan<T: Element>(d_state: usize, tokens: usize, fast: bool) {
     let rows = tokens * channels * size;
     let states = d_state * channels * 4;
     let parameters = blocks * tokens * 2 * d_state * size;
-    if !fast {
+    if !inexact {
         let loads = sectors(&[3 * rows, parameters, 2 * states, 2 * channels * 4]);
         check(&totals[0], loads, sectors(&[rows, states]), 1.05, 0);
         return;
@@ -193,8 +193,8 @@ fn selective_scan_reads_and_writes_once() {
     scan::<f32>(16, 512, true);
 }
 
-fn linear<T: Element, W: Element>(shape: (usize, usize, usize), fast: bool, factor: f64) {
-    let (counted, (tokens, k, n)) = (Counted::new(fast), shape);
+fn linear<T: Element, W: Element>(shape: (usize, usize, usize), inexact: bool, factor: f64) {
+    let (counted, (tokens, k, n)) = (Counted::new(inexact), shape);
     let input = counted.buffer::<T>(tokens * k);
     let host: Vec<W> = (0..n * k).map(|i| W::from_f32((i % 7) as f32 - 3.0)).collect();
     let weight = counted.cuda.pack(Rows::new(&host[..], n, k).unwrap()).unwrap();
