@@ -1,7 +1,6 @@
-//! Compiles the CUDA kernels for the host, and the executor that runs them there, where there is a C++17
-//! compiler.
+//! Compiles the CUDA kernels for the host, and the executor that runs them there, if a C++17 compiler exists.
 //!
-//! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is built all the same.
+//! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is still built.
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(mamba_executor)");
@@ -76,8 +75,8 @@ mod executor {
         compiled.map(drop).map_err(|_| "there is no C++17 compiler, GCC or Clang".into())
     }
 
-    /// One unit per kernel file and build. The file is in an unnamed namespace, so that the same names in the
-    /// two builds are different things to the linker.
+    /// One unit per kernel file and build. The file is in an unnamed namespace, so the linker keeps
+    /// the same names of the two builds apart.
     fn compile_kernels(out: &Path, build: &str, kernels: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let folder = out.join(build);
         fs::create_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-// Times every kernel with CUDA events at the shapes of mamba-130m and mamba-2.8b, beside bandwidth and arithmetic that
+// Times every kernel with CUDA events at the shapes of mamba-130m and mamba-2.8b, with the bandwidth and arithmetic that
 // are measured in the same run. scripts/gpu-check.sh compiles it with the machine's nvcc and runs it.
 //
 // Activations are f32, weights bf16. A line has the median time of a launch, the bytes that must move and the floating

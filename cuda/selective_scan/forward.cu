@@ -5,16 +5,16 @@
 //   output = fma(u, d, (s[0] + s[1]) + (s[2] + s[3])) * silu(z)       (d and z optional)
 //
 // What the kernel does differently, and why the bits stay the same:
-// 1. Four lanes have one channel; lane j has the states n with n mod 4 = j in registers, up to S of them, and so makes
-//    exactly the sum s[j]. Shuffles combine the four as the contract says; an addition may be turned around.
+// 1. Four lanes have one channel; lane j has the states n with n mod 4 = j in registers, up to S of them, and so
+//    computes exactly the sum s[j]. Shuffles combine the four in the order of the contract; addition commutes.
 // 2. A block has sixteen channels of one group and goes through time in tiles. At the start of a tile all threads load u,
 //    delta, B and C, coalesced, apply bias and softplus once per element, and leave the results in shared memory: B and
-//    C are read once per block. What the next tile needs is on its way meanwhile (S = 4). At the end they gate and store.
+//    C are read once per block. With S = 4, the next tile is loaded meanwhile. At the end all threads gate and store.
 // 3. If for all of a tile delta * a * log2 e is between -125 and 126, which is usual, 2^x needs no clamps and one
 //    addition in place of two multiplications: the same bits, as exp2_inside says.
-// 4. With four states per lane, four tokens are combined together, so that each lane ends up with the y of one.
-// States beyond d_state are skipped, tiles may be partial: any length takes the same path. The states of a chunk need no
-// sum, so that the chunk kernel shares out more than 64 of them to several blocks.
+// 4. With four states per lane, four tokens are combined together, so each lane ends up with the y of one.
+// States beyond d_state are skipped and tiles may be partial: any length takes the same path. The states of a chunk need
+// no sum, so the chunk kernel distributes more than 64 of them over several blocks.
 //
 // The chunked form (inexact) runs chunks of 128 rows of a sequence at the same time:
 //   mk_scan_chunk: the end state of each chunk but the last, the first from the state of the sequence and the others from
@@ -26,7 +26,7 @@
 // single chunk is exact. The bits are those of the CPU's scan in chunks of 128 tokens.
 //
 // Occupancy, 64 threads, blocks per multiprocessor: exact 8, 6 and 4 for S of 4, 16 and 64; chunk 8 and 6; 8 of 128
-// threads combine. Where a lane has more than four states, a * log2 e lies in shared memory, to save registers.
+// threads combine. If a lane has more than four states, a * log2 e lies in shared memory, to save registers.
 #include "selective_scan/finish.cuh"
 #include "selective_scan/load.cuh"
 #include "selective_scan/recur.cuh"

@@ -22,7 +22,7 @@ struct ScanShared {
     float* y;         // [ROWS][16], see y_at; null without outputs
     float* b;         // [ROWS][4 * S], see state_at
     float* c;         // the same; null without outputs
-    float4* a;        // [S / 4][64]: a * log2 e of each lane's states, four together; null where registers hold them
+    float4* a;        // [S / 4][64]: a * log2 e of each lane's states, four together; null if registers hold them
     float* lowest;    // [16]: the least a * log2 e of each channel
     float* highest;   // [16]
 };
@@ -30,7 +30,7 @@ struct ScanShared {
 // Where state n lies in a row: the four states 4 i + j, i ascending, of lane j next to each other, for one 16-byte load.
 DEVICE int state_at(int n) { return n / 16 * 16 + n % 4 * 4 + n / 4 % 4; }
 
-// Where y of a channel lies: two rows in four are permuted, so that four rows of eight channels use all banks.
+// Where y of a channel lies: two rows in four are permuted, so four rows of eight channels use all banks.
 DEVICE int y_at(int row, int channel) { return row * SCAN_CHANNELS + (channel ^ (row & 2) << 2); }
 
 // The channels and states of this block.

@@ -1,4 +1,4 @@
-//! The argument structs of `cuda/args.h`, field by field: pointers are device addresses, 0 where there is none.
+//! The argument structs of `cuda/args.h`, field by field: pointers are device addresses, 0 for an absent one.
 #![forbid(unsafe_code)]
 
 use crate::arrays::{DType, Error, Result};

@@ -22,7 +22,7 @@ pub(super) enum Target {
     Executor { checked: bool },
 }
 
-/// Chooses what a [`Cuda`] runs on, and which faster forms it may use.
+/// Chooses what a [`Cuda`] runs on, and which inexact kernels it may use.
 #[derive(Debug, Clone, Copy)]
 pub struct CudaBuilder {
     pub(super) target: Target,
@@ -43,7 +43,7 @@ impl CudaBuilder {
         self
     }
 
-    /// No GPU: the kernels run on the CPU, thread by thread, and each access of memory is checked. Slow; for tests.
+    /// No GPU: the kernels run on the CPU, thread by thread, and each memory access is checked. Slow; for tests.
     pub fn executor(mut self) -> Self {
         self.target = Target::Executor { checked: true };
         self
@@ -56,14 +56,14 @@ impl CudaBuilder {
     }
 
     /// Matrix products with f16 and bf16 weights run on tensor cores, for more than 8 rows: inexact. The inputs are
-    /// rounded to the type of the weight, and the order of the sums is the hardware's; they are in binary32.
+    /// rounded to the type of the weight, and the sums, in f32, are in the hardware's order.
     pub fn tensor_cores(mut self) -> Self {
         self.tensor_cores = true;
         self
     }
 
-    /// Scans of long sequences run in pieces side by side, which are then combined: inexact, since the state at the
-    /// start of a piece is computed in another order.
+    /// Scans of long sequences run in chunks, in parallel, which are then combined: inexact, since the state at the start
+    /// of a chunk is computed in another order.
     pub fn parallel_scan(mut self) -> Self {
         self.parallel_scan = true;
         self
@@ -83,8 +83,7 @@ impl CudaBuilder {
     pub(super) fn over(self, name: &'static str, driver: Box<dyn Driver>) -> Result<Cuda> {
         let Self { tensor_cores, parallel_scan, .. } = self;
         if tensor_cores && !driver.has_tensor_cores() {
-            let reason =
-                "tensor cores were asked for; compute capability 8.0 or later has those that are used";
+            let reason = "the tensor cores in use need compute capability 8.0 or later";
             return Err(Error::Unavailable { backend: name.into(), reason: reason.into() });
         }
         Ok(Cuda { device: Device::new(driver), name, tensor_cores, parallel_scan })
@@ -112,7 +111,7 @@ impl Cuda {
         Self::builder().build()
     }
 
-    /// Chooses the device and the forms of the kernels.
+    /// Chooses the device and the inexact kernels.
     pub fn builder() -> CudaBuilder {
         CudaBuilder::default()
     }

@@ -1,4 +1,4 @@
-//! Work among someone else's: on a stream of the caller's, over memory of the caller's.
+//! The backend on a stream and over memory that belong to the caller.
 
 use crate::arrays::{Error, Result, Scalar};
 use crate::cuda::builder::{Cuda, CudaBuilder, Target};
@@ -8,14 +8,14 @@ use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
 impl CudaBuilder {
-    /// Makes the backend on a stream of the caller's, in the caller's context: its work comes after what is on the stream
-    /// and before what follows, so that nothing needs to be waited for. The device is the stream's.
+    /// Makes the backend on the caller's stream, in the caller's context. Its work runs after what the stream already has
+    /// and before what follows, so no synchronisation is needed. The device is the stream's.
     ///
-    /// Of the per-thread default stream each thread has its own. Work on it is in order within a thread: call
-    /// [`Backend::read`](crate::Backend::read) before memory of this backend or a workspace goes to another.
+    /// Each thread has its own per-thread default stream, and only the work of one thread is in order on it: call
+    /// [`Backend::read`](crate::Backend::read) before another thread uses memory of this backend or a workspace.
     ///
     /// # Errors
-    /// As [`CudaBuilder::build`]; [`Error::Argument`] where a device or the executor was chosen that the stream is not of.
+    /// As [`CudaBuilder::build`]; [`Error::Argument`] if the builder chose the executor or a device other than the stream's.
     pub fn build_on_stream(self, stream: Arc<CudaStream>) -> Result<Cuda> {
         let ordinal = stream.context().ordinal();
         match self.target {
@@ -32,29 +32,31 @@ impl CudaBuilder {
 }
 
 impl Cuda {
-    /// Memory of the caller's as an array that ops read: `len` elements from `address` on. Nothing is copied, and nothing
-    /// is given back when the view goes.
+    /// The caller's memory as an array that ops read: `len` elements from `address` on. Nothing is copied, and dropping the
+    /// view frees nothing.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an address that is no multiple of an element's size or that the array does not fit behind.
+    /// [`Error::Argument`] if the address is not a multiple of the element's size, or the array would end past the last address.
     ///
     /// # Safety
-    /// The address is of the memory of this backend's device, which stays allocated, and which no one writes to, from now
-    /// until all work that was handed over during `'a` is done. Work on the same stream as the backend's is in order with
-    /// it, and counts as before or after by when it is handed over. The elements have been written.
+    /// 1. All `len` elements lie in one allocation of this backend's device.
+    /// 2. It stays allocated until all work that was submitted during `'a` is done.
+    /// 3. The elements have been written, and nothing writes to them until then. Work on the backend's own stream is in
+    ///    order: it counts as earlier or later by when it was submitted.
     pub unsafe fn view_at<'a, T: Scalar>(&self, address: u64, len: usize) -> Result<View<'a, T>> {
         expect_array::<T>("view_at", address, len)?;
         Ok(View::at(&self.device, address, len))
     }
 
-    /// Memory of the caller's as an array that ops write, as [`Cuda::view_at`].
+    /// The caller's memory as an array that ops write, as [`Cuda::view_at`].
     ///
     /// # Errors
     /// As [`Cuda::view_at`].
     ///
     /// # Safety
-    /// As [`Cuda::view_at`], and no one else reads it either. Where an op reads what it updates, the elements have been
-    /// written.
+    /// 1. and 2. as for [`Cuda::view_at`].
+    /// 3. Nothing else reads or writes the elements until that work is done, with the same order on the stream.
+    /// 4. If an op reads what it updates, the elements have been written.
     pub unsafe fn view_mut_at<'a, T: Scalar>(&self, address: u64, len: usize) -> Result<ViewMut<'a, T>> {
         expect_array::<T>("view_mut_at", address, len)?;
         Ok(ViewMut::at(&self.device, address, len))

@@ -49,7 +49,7 @@ impl Weights {
         Ok(Self { memory, rows, cols, stride, dtype: W::DTYPE })
     }
 
-    /// The address, where the weights are of this device.
+    /// The address, if the weights are of this device.
     pub(super) fn address(&self, device: &Device, op: &'static str) -> Result<u64> {
         device.expect(op, "weight", self.memory.device().id())?;
         Ok(self.memory.address())

@@ -60,7 +60,7 @@ pub(in crate::cuda) fn causal_conv1d<T: Element>(
     let (first, second) = (grid(conv.vector as usize)?, grid(1)?);
     workspace.launch(device, OP, &Launch { kernel, grid: first, block, shared_bytes: 0, args: bytes })?;
     if conv.state != 0 && conv.d_conv > 1 && spans.several {
-        // a sequence of several spans reads its old state in the first of them, so that the new one comes after all
+        // the first span of a sequence reads the old state, so a sequence of several spans gets its new one afterwards
         let kernel = "mk_causal_conv1d_state";
         workspace.launch(
             device,

@@ -1,4 +1,4 @@
-//! The kernels compiled for exactly the device that is there, by NVRTC or nvcc, once: the result is kept in a file.
+//! Compiles the kernels for exactly the device in use, by NVRTC or nvcc, once: the result is cached in a file.
 
 use super::probe::{NVRTC, is_present};
 use super::sources::{MAIN, SOURCES};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The environment variable that names the only compiler to use.
 pub(super) const VARIABLE: &str = "MAMBA_KERNELS_CUDA_COMPILER";
 
-/// Options of both compilers: the arithmetic of the sources and nothing else, as IEEE-754 says.
+/// Options of both compilers: IEEE-754 arithmetic exactly as the sources write it.
 const OPTIONS: [&str; 5] =
     ["--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
 
@@ -21,14 +21,14 @@ const OPTIONS: [&str; 5] =
 pub(super) enum Compiler {
     Nvrtc,
     Nvcc,
-    /// None: what is in the crate.
+    /// None: the PTX in the crate.
     Embedded,
 }
 
 /// In the order in which they are tried.
 pub(super) const COMPILERS: [Compiler; 3] = [Compiler::Nvrtc, Compiler::Nvcc, Compiler::Embedded];
 
-/// An image and a line about where it is from, or why there is none.
+/// An image and its origin in words, or why it could not be made.
 type Image = Result<(Vec<u8>, String), String>;
 
 impl Compiler {
@@ -67,7 +67,7 @@ impl Compiler {
     }
 }
 
-/// The folder for compiled kernels, where the system names one for the user.
+/// The folder for compiled kernels, if the environment names a cache folder for the user.
 fn cache_dir() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = if cfg!(windows) {
@@ -78,7 +78,7 @@ fn cache_dir() -> Option<PathBuf> {
     Some(base?.join("mamba-kernels"))
 }
 
-/// Writes a file so that no other process ever sees a part of it.
+/// Writes a file under another name and renames it, so no other process ever reads an incomplete file.
 fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;
@@ -88,7 +88,7 @@ fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&part, file)
 }
 
-/// A part of a file name that no other call has, in this process or in another that runs now.
+/// A suffix for file names that no other call gets, in this process or in another that runs now.
 fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -96,10 +96,10 @@ fn unique() -> String {
 
 fn nvrtc_version() -> Result<String, String> {
     if !is_present(NVRTC) {
-        return Err("the library is not to be found".into());
+        return Err("the library is not found".into());
     }
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is there, every version has this function, and it writes the two numbers.
+    // SAFETY: the library can be loaded, every version of it has this function, and both pointers are to live integers.
     unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result().map_err(|error| error.to_string())?;
     // machine code comes from version 11.1 on, C++17 from 11.0 on
     match (major, minor) >= (11, 1) {
@@ -139,10 +139,10 @@ fn compile_with_nvrtc(architecture: &str) -> Result<Vec<u8>, String> {
     let program = Program(program);
     let options = OPTIONS.map(String::from).into_iter().chain([format!("--gpu-architecture={architecture}")]);
     let options: Vec<String> = options.collect();
-    // SAFETY: the program is valid until it is dropped.
+    // SAFETY: the program was created above and is destroyed when `program` is dropped, after this call.
     let compiled = unsafe { result::compile_program(program.0, &options) };
     if let Err(error) = compiled {
-        // SAFETY: as above.
+        // SAFETY: as for the compilation.
         let log = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
         let log: Vec<u8> = log.into_iter().map(|byte| byte as u8).collect();
         let log = String::from_utf8_lossy(&log);
@@ -150,7 +150,7 @@ fn compile_with_nvrtc(architecture: &str) -> Result<Vec<u8>, String> {
         return Err(format!("{error} {first}"));
     }
     let mut size = 0;
-    // SAFETY: as above; the function writes the size of the code, and then that many bytes.
+    // SAFETY: as for the compilation; the second function writes as many bytes as the first says, and `image` has them.
     unsafe {
         sys::nvrtcGetCUBINSize(program.0, &mut size).result().map_err(|error| error.to_string())?;
         let mut image = vec![0u8; size];
@@ -160,7 +160,7 @@ fn compile_with_nvrtc(architecture: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// nvcc where CUDA's variables say that it is, else the one on the path.
+/// nvcc in the folder that `CUDA_HOME` or `CUDA_PATH` names, else the one on the path.
 fn nvcc() -> PathBuf {
     let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
     let binary = format!("nvcc{}", std::env::consts::EXE_SUFFIX);

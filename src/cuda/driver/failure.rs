@@ -4,7 +4,7 @@
 use crate::arrays::Error;
 use cudarc::driver::result::DriverError;
 
-/// What a call of the driver was for, and what it said.
+/// The error of a call to the driver, with what the call was for.
 pub(super) fn failed(operation: &str, error: DriverError) -> Error {
     Error::Device { operation: operation.into(), reason: reason(error) }
 }

@@ -1,7 +1,7 @@
 //! [`Gpu`]: the driver of a real device, through `cudarc`.
 //!
-//! All work goes to one stream, so that its order is that of the calls. `cudarc` loads NVIDIA's library at run time and
-//! panics where it is absent or lacks a function; [`Gpu::new`] asks for both first.
+//! All work goes to one stream, so it runs in the order of the calls. `cudarc` loads NVIDIA's library at run time and
+//! panics if it is absent or lacks a function; [`ProbedDevice`] checks both first.
 
 use super::failure::{failed, no_device};
 use super::graph::capture;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(in crate::cuda) struct Gpu {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    /// Whether the stream is this driver's own, on which no one else works.
+    /// Whether the stream is this driver's own, on which nothing else runs.
     own_stream: bool,
     modules: Modules,
     capability: (i32, i32),
@@ -31,20 +31,20 @@ impl Gpu {
     pub(in crate::cuda) fn new(ordinal: usize) -> Result<Self> {
         let found = ProbedDevice::new(ordinal)?;
         let context = CudaContext::new(found.ordinal).map_err(no_device)?;
-        // SAFETY: no `CudaSlice` is ever made in this context object, so that there is nothing to track.
+        // SAFETY: tracking is for `CudaSlice`s, and none is ever made in this context object.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(no_device)?;
         Self::with(found, stream, true)
     }
 
-    /// On a stream of the caller's, in the caller's context.
+    /// On the caller's stream, in the caller's context.
     pub(in crate::cuda) fn on(stream: Arc<CudaStream>) -> Result<Self> {
         let found = ProbedDevice::new(stream.context().ordinal())?;
         stream.context().bind_to_thread().map_err(no_device)?;
         Self::with(found, stream, false)
     }
 
-    /// The stream's context is the calling thread's.
+    /// The stream's context must be current on the calling thread.
     fn with(found: ProbedDevice, stream: Arc<CudaStream>, own_stream: bool) -> Result<Self> {
         let (capability, context) = (found.capability, stream.context().clone());
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
@@ -54,13 +54,13 @@ impl Gpu {
         Ok(Self { context, stream, own_stream, modules, capability, multiprocessors, description })
     }
 
-    /// Whether memory is given out and back in the order of the stream. On a caller's stream it is not: of the
-    /// per-thread default stream every thread has its own, and memory may be given back by another than used it.
+    /// Whether memory is allocated and freed in stream order. On a caller's stream it is not: each thread has its own
+    /// per-thread default stream, and a thread may free memory that another has used.
     fn allocates_in_order(&self) -> bool {
         self.own_stream && self.context.has_async_alloc()
     }
 
-    /// Makes the context the calling thread's.
+    /// Makes the context current on the calling thread.
     fn bind(&self, operation: &str) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed(operation, error))
     }
@@ -71,8 +71,9 @@ impl Gpu {
         let function = self.modules.function(kernel, shared_bytes)?;
         let [grid, block] = [grid, block].map(|[x, y, z]| (x, y, z));
         let mut parameters = [args.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: the function is of a loaded module; it takes one struct by value, which the driver copies from
-        // `args` before this returns. Whoever made the launch vouches for the addresses in it.
+        // SAFETY: `self.modules` keeps the function's module loaded. Every kernel takes one struct by value, and `args` is
+        // that struct (`cuda/args.h`, whose sizes tests compare); the driver copies it before this returns. The addresses
+        // in it are covered by "Safety of a launch" at `Launch`.
         let launched =
             unsafe { result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters) };
         launched.map_err(|error| failed(kernel, error))
@@ -85,13 +86,14 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // kernels may still run, and their module goes now; an error of theirs has no one to go to
+        // kernels may still run, and their module is unloaded now; nothing can report their errors any more
         let _ = match self.own_stream {
             true => self.stream.synchronize(),
             false => self.context.synchronize(), // other threads' default streams too
         };
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the context is bound, all work is done, and graphs keep what they need alive.
+            // SAFETY: 1. the context was made current above. 2. All work was waited for. 3. `self` is being dropped, so
+            // nothing launches a kernel any more; a workspace drops its graphs before its device.
             unsafe { self.modules.unload() }
         }
     }
@@ -112,7 +114,7 @@ impl Driver for Gpu {
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.bind("an allocation")?;
-        // SAFETY: in order only where the stream is this driver's only one, on which all uses are.
+        // SAFETY: neither call reads or writes memory of this process. Memory in stream order is used on this stream only.
         let allocated = unsafe {
             match self.allocates_in_order() {
                 true => result::malloc_async(self.stream.cu_stream(), bytes),
@@ -129,15 +131,15 @@ impl Driver for Gpu {
 
     fn free(&self, address: u64) {
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the memory is of `alloc`, and its owner gives it up. The asynchronous form waits in the stream
-            // for what uses it; the other waits for the device.
+            // SAFETY: the address is from `alloc`, by the same function of the two, and `Memory` frees it once. The
+            // asynchronous call takes effect after the work on the stream; the other waits for the device.
             let freed = unsafe {
                 match self.allocates_in_order() {
                     true => result::free_async(address, self.stream.cu_stream()),
                     false => result::free_sync(address),
                 }
             };
-            // a failed device has no memory to give back, and its next call says why
+            // after a failure of the device nothing can be freed, and the next call reports why
             let _ = freed;
         }
     }
@@ -147,10 +149,10 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind("a fill")?;
-        // SAFETY: the caller vouches for the memory.
+        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver::zero` asks for that.
         let filled = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
         filled.map_err(|error| failed("a fill", error))?;
-        // on a caller's stream another thread may be the first to use it
+        // on a caller's stream another thread, with another default stream, may be the first to use the memory
         if self.own_stream { Ok(()) } else { self.synchronize("a fill") }
     }
 
@@ -160,7 +162,7 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind(WHAT)?;
-        // SAFETY: the caller vouches for the memory of the device; the host's is borrowed until the copy is done.
+        // SAFETY: `Driver::upload` asks that `address` has room for `host`; `host` is borrowed until the copy is done.
         let copied = unsafe { result::memcpy_htod_async(address, host, self.stream.cu_stream()) };
         copied.map_err(|error| failed(WHAT, error))?;
         self.synchronize(WHAT)
@@ -170,7 +172,7 @@ impl Driver for Gpu {
         const WHAT: &str = "a copy from the device";
         self.bind(WHAT)?;
         if !host.is_empty() {
-            // SAFETY: as for `upload`.
+            // SAFETY: `Driver::download` asks that `address` has as many bytes; `host` is borrowed until the copy is done.
             let copied = unsafe { result::memcpy_dtoh_async(host, address, self.stream.cu_stream()) };
             copied.map_err(|error| failed(WHAT, error))?;
         }

@@ -33,8 +33,8 @@ pub(super) fn capture(
     Ok(Box::new(Recorded { executable, stream: stream.clone(), context: stream.context().clone() }))
 }
 
-/// A stream that launches are captured on, and that nothing runs on. `CudaContext::new_stream` would change how a
-/// caller's context synchronises.
+/// A stream on which launches are captured and nothing runs. `CudaContext::new_stream` would change how a caller's
+/// context synchronises.
 struct CaptureStream(sys::CUstream);
 
 impl CaptureStream {
@@ -46,7 +46,7 @@ impl CaptureStream {
 
 impl Drop for CaptureStream {
     fn drop(&mut self) {
-        // SAFETY: it was made by `new`, and goes in the call that made it, in the same context.
+        // SAFETY: `new` created the stream, in the context that is still current, and it is destroyed once.
         let _ = unsafe { result::stream::destroy(self.0) };
     }
 }
@@ -59,17 +59,17 @@ struct Recorded {
     context: Arc<CudaContext>,
 }
 
-// SAFETY: the driver allows a graph to be launched and destroyed from any thread.
+// SAFETY: the driver allows any thread to launch and destroy an executable graph.
 unsafe impl Send for Recorded {}
-// SAFETY: a launch is the only use of a shared graph, and the driver allows it from any thread; the launches are one
-// after the other on the stream.
+// SAFETY: launching is the only use of a shared graph. Any thread may do it, and the stream runs the launches in turn.
 unsafe impl Sync for Recorded {}
 
 impl Graph for Recorded {
     fn replay(&self) -> Result<()> {
         const WHAT: &str = "the replay of a graph";
         self.context.bind_to_thread().map_err(|error| failed(WHAT, error))?;
-        // SAFETY: both are valid until they are dropped. Who replays vouches for the addresses in the launches.
+        // SAFETY: `self` keeps the graph and the stream alive. The addresses in the launches are those that were recorded,
+        // and a workspace keeps their memory or records anew.
         let launched = unsafe { result::graph::launch(self.executable, self.stream.cu_stream()) };
         launched.map_err(|error| failed(WHAT, error))
     }
@@ -78,9 +78,9 @@ impl Graph for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: nothing uses it any more; the driver keeps what a launch in flight needs.
+            // SAFETY: `self` owns the graph and is being dropped; the driver keeps what a running launch needs.
             let destroyed = unsafe { result::graph::exec_destroy(self.executable) };
-            // a failed device has nothing to destroy
+            // after a failure of the device nothing can be destroyed
             let _ = destroyed;
         }
     }

@@ -1,4 +1,4 @@
-//! The compiled kernels of a device, and how they get there: [`Modules::load`].
+//! The compiled kernels, loaded into a device.
 
 use super::compile;
 use super::failure::{failed, reason};
@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError};
 
-/// The images that are part of the crate, for all devices from a compute capability on, the latest first.
+/// The images in the crate, each for all devices from a compute capability on, the latest first.
 const IMAGES: [((i32, i32), &str); 2] = [
     ((8, 0), include_str!("../../../cuda/ptx/mamba_kernels.compute_80.ptx")),
     ((7, 5), include_str!("../../../cuda/ptx/mamba_kernels.compute_75.ptx")),
 ];
 
-/// Dynamic shared memory that a kernel may have without being asked for: 48 KiB.
+/// Dynamic shared memory that a kernel may have without opting in: 48 KiB.
 const USUAL_SHARED: u32 = 48 << 10;
 
 /// A module of the device and the kernels that were looked up in it.
@@ -32,17 +32,17 @@ struct Function {
     shared_bytes: u32,
 }
 
-// SAFETY: the handles may be used from any thread; the driver does its own locking.
+// SAFETY: the handles are pointers of the driver, which allows any thread to use them and does its own locking.
 unsafe impl Send for Modules {}
-// SAFETY: as above, and the map is behind a mutex.
+// SAFETY: as for `Send`; the map is behind a mutex.
 unsafe impl Sync for Modules {}
 
 impl Modules {
     /// Loads the kernels for the current context, whose device has this compute capability.
     ///
-    /// In this order: what an earlier run has compiled for exactly this device; what NVRTC, or else nvcc, compiles now;
-    /// the PTX in the crate, which the driver compiles. Each is left out where it is not there or does not work.
-    /// `MAMBA_KERNELS_CUDA_COMPILER` names one that must be used: `nvrtc`, `nvcc` or `embedded`.
+    /// In this order: NVRTC, then nvcc, each compiling for exactly this device or taking what an earlier run has cached;
+    /// then the PTX in the crate, which the driver compiles. One that is absent or fails is skipped.
+    /// `MAMBA_KERNELS_CUDA_COMPILER` names the only one to use: `nvrtc`, `nvcc` or `embedded`.
     pub(super) fn load(capability: (i32, i32)) -> Result<Self> {
         let wanted = std::env::var(compile::VARIABLE).ok();
         let mut reasons = Vec::new();
@@ -69,23 +69,23 @@ impl Modules {
         Err(Error::Unavailable { backend: "cuda".into(), reason })
     }
 
-    /// Where the kernels come from.
+    /// The origin of the kernels, in words.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
 
     /// A kernel that may have this much dynamic shared memory.
     pub(super) fn function(&self, kernel: &str, shared_bytes: u32) -> Result<sys::CUfunction> {
-        // a map that a panic has left is whole: entries are inserted last
+        // the map is consistent even after a panic: entries are inserted last
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match functions.get(kernel) {
             Some(&found) => found,
             None => {
                 let name = CString::new(kernel).map_err(|_| Error::Device {
                     operation: kernel.into(),
-                    reason: "its name has a NUL in it".into(),
+                    reason: "its name contains a NUL".into(),
                 })?;
-                // SAFETY: the module is loaded until this is dropped.
+                // SAFETY: the module was loaded by `load` and is unloaded only by `unload`, after which nothing is launched.
                 let handle = unsafe { result::module::get_function(self.module, name) };
                 let handle = handle.map_err(|error| failed(kernel, error))?;
                 Function { handle, shared_bytes: USUAL_SHARED }
@@ -93,7 +93,7 @@ impl Modules {
         };
         if found.shared_bytes < shared_bytes {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is one of the loaded module.
+            // SAFETY: the handle is of a function of the module, which is loaded.
             let set = unsafe {
                 result::function::set_function_attribute(found.handle, attribute, shared_bytes as i32)
             };
@@ -107,16 +107,18 @@ impl Modules {
     /// Unloads the module.
     ///
     /// # Safety
-    /// Its context is the calling thread's, and no kernel of it runs or is launched any more.
+    /// 1. The module's context is current on the calling thread.
+    /// 2. No kernel of the module is running.
+    /// 3. None is launched after this, and this is called once.
     pub(super) unsafe fn unload(&mut self) {
-        // SAFETY: the caller's promise; the module was loaded by `load` and is unloaded once.
+        // SAFETY: `load` has loaded the module; by 1 to 3 it is in the current context, unused, and unloaded once.
         let unloaded = unsafe { result::module::unload(self.module) };
-        // a failed device has nothing to unload
+        // after a failure of the device nothing can be unloaded
         let _ = unloaded;
     }
 }
 
-/// The image of the crate that suits a device.
+/// The image in the crate for a device.
 fn embedded(capability: (i32, i32)) -> std::result::Result<(Vec<u8>, String), String> {
     let ((major, minor), text) = IMAGES
         .into_iter()
@@ -127,8 +129,9 @@ fn embedded(capability: (i32, i32)) -> std::result::Result<(Vec<u8>, String), St
 
 /// Loads PTX or machine code into the current context.
 fn load_image(image: &[u8]) -> std::result::Result<sys::CUmodule, String> {
-    let image = [image, &[0]].concat(); // PTX ends with a NUL, and machine code knows its length
-    // SAFETY: the image is whole: it is the crate's own, or a compiler has made it. The driver copies what it needs.
+    let image = [image, &[0]].concat(); // PTX ends with a NUL; machine code holds its length
+    // SAFETY: the image is complete: it is the crate's own, or a compiler made it, and it ends with a NUL. The driver
+    // copies it before this returns.
     let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
     module.map_err(reason)
 }

@@ -11,17 +11,17 @@ const OLDEST_DRIVER: c_int = 12000;
 /// The oldest compute capability that the kernels are compiled for.
 const OLDEST_DEVICE: (i32, i32) = (7, 5);
 
-/// The driver's names, some of those under which `cudarc` looks for it.
+/// File names of the driver, among those that `cudarc` tries.
 pub(super) const DRIVER: &[&str] =
     if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so", "libcuda.so.1"] };
 
-/// NVRTC's.
+/// File names of NVRTC.
 pub(super) const NVRTC: &[&str] =
     if cfg!(windows) { &["nvrtc64_120_0.dll"] } else { &["libnvrtc.so", "libnvrtc.so.12", "libnvrtc.so.11"] };
 
-/// Whether one of them can be loaded. A program that `candle-cuda` has linked with them starts only where they are.
+/// Whether one of them can be loaded. With `candle-cuda` a program is linked with them and does not start without them.
 pub(super) fn is_present(names: &[&str]) -> bool {
-    // SAFETY: it loads the library of that name, whose initialisers are NVIDIA's.
+    // SAFETY: loading runs the initialisers of NVIDIA's library, which every CUDA program runs; nothing is called yet.
     cfg!(feature = "candle-cuda")
         || names.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
 }
@@ -31,14 +31,14 @@ fn version(number: c_int) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-/// Checks the library and its version, before anything else of it is called.
+/// Checks the library and its version before any other function of it is called.
 fn expect_driver() -> Result<c_int> {
     if !is_present(DRIVER) {
         let name = DRIVER[0];
-        return Err(unavailable(format!("there is no NVIDIA driver: {name} is not to be found")));
+        return Err(unavailable(format!("there is no NVIDIA driver: {name} is not found")));
     }
     let mut found = 0;
-    // SAFETY: the library is there, every version of it has this function, and the number is written to `found`.
+    // SAFETY: the library can be loaded, every version of it has this function, and it writes to a live integer.
     let answer = unsafe { sys::cuDriverGetVersion(&mut found) }.result();
     answer.map_err(|error| unavailable(format!("NVIDIA's driver does not start: {}", reason(error))))?;
     if found < OLDEST_DRIVER {
@@ -51,7 +51,7 @@ fn expect_driver() -> Result<c_int> {
     Ok(found)
 }
 
-/// A device that can be used, before anything of it is.
+/// A device that can be used, before a context is made on it.
 #[derive(Debug)]
 pub(super) struct ProbedDevice {
     pub(super) ordinal: usize,
@@ -61,7 +61,7 @@ pub(super) struct ProbedDevice {
 }
 
 impl ProbedDevice {
-    /// Asks the driver for a device, and nothing of the device.
+    /// Looks up a device and checks it; nothing is created on it.
     pub(super) fn new(ordinal: usize) -> Result<Self> {
         use sys::CUdevice_attribute as Attribute;
         let driver = expect_driver()?;
@@ -73,7 +73,7 @@ impl ProbedDevice {
         let device = result::device::get(ordinal as c_int).map_err(no_device)?;
         let name = result::device::get_name(device).map_err(no_device)?;
         let attribute = |attribute| {
-            // SAFETY: the device is one that the driver has named.
+            // SAFETY: the driver has returned this device.
             unsafe { result::device::get_attribute(device, attribute) }.map_err(no_device)
         };
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;

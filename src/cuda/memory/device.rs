@@ -16,19 +16,18 @@ pub(crate) struct Device {
     steps: Mutex<Steps>,
 }
 
-/// The steps that are being collected, and the memory that has been given up meanwhile: launches that are yet to run
-/// may use it.
+/// The steps that are being collected, and the memory that has been freed meanwhile, which their launches may use.
 #[derive(Debug, Default)]
 struct Steps {
     /// How many have begun.
     begun: u64,
     /// The numbers of those that have not ended.
     open: BTreeSet<u64>,
-    /// Addresses, and how many steps had begun when each was given up.
+    /// Addresses, and how many steps had begun when each was freed.
     given_up: Vec<(u64, u64)>,
 }
 
-/// A step of a device: until this is dropped, no memory that it may use is given back to the driver.
+/// A step of a device: until this is dropped, no memory that it may use is freed.
 #[derive(Debug)]
 pub(crate) struct OpenStep {
     device: Arc<Device>,
@@ -70,11 +69,11 @@ impl Device {
     }
 
     fn steps(&self) -> MutexGuard<'_, Steps> {
-        // what a panic leaves is whole: nothing in here panics halfway
+        // consistent even after a panic: no code that holds the lock panics between two changes
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives memory back to the driver: now, or after the steps that may use it.
+    /// Frees memory: now, or after the steps that may use it.
     fn free(&self, address: u64) {
         let mut steps = self.steps();
         if steps.open.is_empty() {
@@ -125,7 +124,7 @@ impl Device {
     }
 }
 
-/// Memory that is given back when it is dropped.
+/// An allocation, freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Memory {
     device: Arc<Device>,
@@ -169,7 +168,7 @@ impl Drop for Memory {
     }
 }
 
-/// The size of an array, where it is one that memory can have.
+/// The size of an array in bytes, if it can be allocated.
 fn bytes_of<T>(len: usize) -> Option<usize> {
     len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize)
 }

@@ -7,7 +7,7 @@ use crate::arrays::{Result, Scalar, Storage, not_within};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Where an array begins, and how many elements it has.
+/// The place of an array.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     /// [`Device::id`]

@@ -1,4 +1,4 @@
-//! Ops over memory of a caller's, beside the caller's own work, on the checked executor.
+//! Ops over the caller's memory, together with the caller's own work, on the checked executor.
 
 use crate::backend::Backend;
 use crate::cuda::driver::executor::device::{Check, Executor};

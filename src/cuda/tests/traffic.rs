@@ -1,5 +1,5 @@
-//! What the kernels ask of memory, counted by the executor: sectors of 32 bytes against the fewest that there can be, and
-//! conflicts between banks of shared memory.
+//! The memory traffic of the kernels, counted by the executor: sectors of 32 bytes against the fewest possible, and bank
+//! conflicts in shared memory.
 //!
 //! The fewest are those of a kernel whose blocks read each of their inputs once, neighbours' rows and parameters
 //! included, and write each output once, all of it packed.
@@ -51,11 +51,11 @@ fn sectors(bytes: &[usize]) -> usize {
 fn check(counters: &LaunchCounters, loads: usize, stores: usize, factor: f64, conflicts: u64) {
     let LaunchCounters { kernel, totals } = counters;
     let Totals { global_load_sectors, global_store_sectors, shared_accesses, bank_conflicts, .. } = *totals;
-    let parts = [global_load_sectors as f64 / loads as f64, global_store_sectors as f64 / stores as f64];
+    let ratios = [global_load_sectors as f64 / loads as f64, global_store_sectors as f64 / stores as f64];
     println!(
         "{kernel}: loads {global_load_sectors} of {loads} ({:.3}), stores {global_store_sectors} of {stores} \
          ({:.3}), {bank_conflicts} conflicts in {shared_accesses} accesses of shared memory",
-        parts[0], parts[1]
+        ratios[0], ratios[1]
     );
     let touched = (global_load_sectors + global_store_sectors) as f64;
     assert!(touched <= factor * (loads + stores) as f64, "{kernel}: {touched} sectors");

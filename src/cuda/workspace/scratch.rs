@@ -10,29 +10,29 @@ use std::sync::Arc;
 /// Tables and graphs that a workspace keeps. Each serving loop has few shapes of batches at a time.
 const KEPT: usize = 8;
 
-/// Scratch memory of [`Cuda`](crate::Cuda)'s ops. It grows to what a call needs and keeps that for the next.
+/// Scratch memory of [`Cuda`](crate::Cuda)'s ops. It grows to what a call needs and is kept for the next.
 #[derive(Debug, Default)]
 pub struct Workspace {
     scratch: Option<(Memory, usize)>,
     tables: Vec<SpanTable>,
-    /// Tables of steps: one place per number of spans, so that the graph of a step fits all batches of its shape.
+    /// Tables of steps: one per number of spans, so the graph of a step fits all batches of its shape.
     step_tables: Vec<SpanTable>,
     step: Option<Step>,
     graphs: Vec<(Vec<RecordedLaunch>, Box<dyn Graph>)>,
-    /// The last to go: graphs must not outlive it.
+    /// Dropped last: graphs must not outlive it.
     device: Option<Arc<Device>>,
 }
 
-/// A step whose launches are being collected. Memory that is given up meanwhile, here or by the caller, stays.
+/// A step whose launches are being collected. Memory that is freed meanwhile, here or by the caller, stays allocated.
 #[derive(Debug)]
 struct Step {
     launches: Vec<RecordedLaunch>,
-    /// The tables that it has used so far, by cut and number of spans: their places are taken.
+    /// The tables that it has used so far, by cut and number of spans: they must not be overwritten.
     tables: Vec<(usize, usize)>,
     open: OpenStep,
 }
 
-/// Ends the collecting of launches, also where the caller's code panics.
+/// Ends the collecting of launches, even if the caller's code panics.
 struct Collecting<'a>(&'a mut Workspace);
 
 impl Drop for Collecting<'_> {
@@ -123,7 +123,7 @@ impl Workspace {
             }
         };
         let spans = table.spans;
-        self.tables.push(table); // the one used last is the last to go
+        self.tables.push(table); // the one used last is dropped last
         Ok(spans)
     }
 
@@ -140,14 +140,14 @@ impl Workspace {
         Ok(())
     }
 
-    /// Whether launches are kept for later, so that the host cannot wait for one.
+    /// Whether launches are kept for later, so the host cannot wait for one.
     pub(in crate::cuda) fn in_step(&self) -> bool {
         self.step.is_some()
     }
 
-    /// Collects the launches of `ops`. Where the same ones have been collected before, the graph of them is replayed;
-    /// else one is made. A graph is found by all that its launches consist of, so that none is ever replayed for
-    /// other memory, sizes or weights than those that it was made for.
+    /// Collects the launches of `ops` and runs them as one graph. If the same launches have been recorded before, that
+    /// graph is replayed. Launches are compared in full, so a graph is never replayed for memory, sizes or weights other
+    /// than those it was made for.
     pub(in crate::cuda) fn step<E: From<Error>>(
         &mut self,
         device: &Arc<Device>,
@@ -163,7 +163,7 @@ impl Workspace {
         ops(&mut *collecting.0)?;
         let collected = collecting.0.step.take();
         drop(collecting);
-        // `open` stays until the launches are on their way
+        // `open` lives until the launches have been submitted
         let Some(Step { launches, open: _open, .. }) = collected else { return Ok(()) };
         if launches.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! [`Executor`]: the CUDA kernels on the CPU, each thread a fiber, each access of memory checked.
+//! [`Executor`]: the CUDA kernels on the CPU, each CUDA thread a fiber, each memory access checked.
 //!
 //! The kernels are the same `.cu` files, compiled for the host by `build.rs` with what is in
 //! `cuda/executor/`.
@@ -14,14 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Which build of the kernels runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// Each access is checked, and in this crate's own tests counted; a launch in which something is wrong
-    /// fails with a report.
+    /// Each access is checked, and in this crate's own tests counted; a faulty launch fails with a report.
     Checked,
     /// Optimised and unchecked: a wrong address is as bad as in any C++.
     Optimised,
 }
 
-/// What a launch cost, and which kernel it was of.
+/// The counts of one launch, and its kernel.
 #[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaunchCounters {
@@ -40,7 +39,7 @@ pub(crate) struct Executor {
 
 struct Device {
     raw: NonNull<RawDevice>,
-    /// Of the launches since they were last taken, where they are counted.
+    /// Of the launches since they were last taken, if they are counted.
     #[cfg(test)]
     counters: Option<Vec<LaunchCounters>>,
 }
@@ -80,7 +79,7 @@ impl Executor {
         self.lock().counters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The size of a kernel's argument struct by its compiled source, or -1 where there is no such kernel.
+    /// The size of a kernel's argument struct by its compiled source, or -1 if no such kernel exists.
     #[cfg(test)]
     pub(crate) fn args_size(kernel: &str) -> i64 {
         // SAFETY: the name is as long as is said.
@@ -111,11 +110,12 @@ impl Device {
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
         let Launch { kernel, grid, block, shared_bytes, args } = *launch;
-        // The kernel reads its argument struct where it lies, which must be aligned.
+        // The kernel reads its argument struct in place, so it must be aligned.
         let mut aligned = vec![0u64; args.len().div_ceil(size_of::<u64>())];
         bytemuck::cast_slice_mut(&mut aligned)[..args.len()].copy_from_slice(args);
-        // SAFETY: all pointers are to memory of the stated lengths, which outlives the call. What the kernel
-        // does with its arguments is vouched for by who made the launch, and is checked in the checked build.
+        // SAFETY: 1. the device lives. 2. Name, grid, block and arguments are borrowed for the call and have the lengths
+        // that are passed. 3. The addresses in the arguments are covered by "Safety of a launch" at `Launch`; the checked
+        // build verifies each access.
         let status = unsafe {
             mamba_executor_launch(
                 self.raw.as_ptr(),
@@ -180,7 +180,7 @@ impl Driver for Executor {
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
         let device = self.lock();
-        // SAFETY: the device lives; any size may be asked for.
+        // SAFETY: the device lives; any size is allowed.
         match unsafe { mamba_executor_alloc(device.raw.as_ptr(), bytes) } {
             0 => Err(Error::OutOfMemory { op: "alloc", elements: bytes, dtype: "u8" }),
             address => Ok(address),

@@ -1,7 +1,7 @@
 //! What the host asks of the executor.
 
 use super::*;
-use crate::cuda::driver::Graph;
+use crate::cuda::driver::interface::Graph;
 
 fn executor() -> Executor {
     Executor::new(Check::Checked).expect("an executor")

@@ -3,7 +3,7 @@
 use super::*;
 use half::{bf16, f16};
 
-/// a, row by row, then b; small whole numbers, so that all sums are exact.
+/// a, row by row, then b; small whole numbers, so all sums are exact.
 fn matrices() -> Vec<f32> {
     (0..16 * 16 + 16 * 8).map(|i| ((i * 37 + i / 7) % 23) as f32 - 11.0).collect()
 }

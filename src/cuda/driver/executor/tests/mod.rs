@@ -1,4 +1,4 @@
-//! The executor reports what is wrong with a kernel, and nothing where nothing is.
+//! The executor reports each fault of a kernel, and none in a right one.
 //!
 //! The kernels are in `cuda/executor/test_kernels`. Each check has one that is wrong on purpose and a right
 //! one.
