@@ -3,9 +3,9 @@
 // A kernel takes exactly one of these structs, by value. They are plain C: pointers, then 64-bit, then 32-bit fields,
 // no hidden padding, sizes a multiple of 8. `src/cuda/args.rs` mirrors them; a test compares the sizes.
 //
-// Strides count elements. A null pointer is an absent argument. Pointers to elements are aligned to the element only; a kernel
-// tests itself whether 16-byte accesses are possible, except the convolution, whose grid depends on it. Nothing is
-// launched if an output has no elements; grids are never empty.
+// Strides count elements. A null pointer is an absent argument. Pointers to elements are aligned to the element only; a
+// kernel tests itself whether 16-byte accesses are possible, except the convolution, whose grid depends on it. Nothing
+// is launched if an output has no elements; grids are never empty.
 // CEIL(a, b) below is a / b rounded up. `shared` is dynamic shared memory in bytes; none needs an opt-in (48 KiB).
 #ifndef MAMBA_KERNELS_ARGS_H
 #define MAMBA_KERNELS_ARGS_H
@@ -33,7 +33,8 @@ typedef unsigned long long uint64_t;
 // starts at a multiple of 256 bytes. A product of +0.0 and -0.0 is the neutral element of a sum, so the padding changes
 // no bit of a result.
 
-// Consecutive rows of a sequence: rows begin..end of every [tokens, ...] array, of the sequence sequence_begin..sequence_end.
+// Consecutive rows of a sequence: rows begin..end of every [tokens, ...] array, of the sequence
+// sequence_begin..sequence_end.
 //
 // The spans of a launch are all sequences of the batch cut into spans of at most CUT rows, measured from the start of
 // the sequence, in order. An empty sequence has no span. CUT is a constant per op:
@@ -61,8 +62,8 @@ struct Span {
 // mk_linear_tensor_cores_W[CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      49152
 //
 // All exact kernels give the same bits for all types. The host launches `few_rows` if tokens <= 8; else `exact_128` if
-// that grid has at least as many blocks as the device has multiprocessors; else `exact_64`. W is f32, f16 or bf16, the type
-// of the weight; the types of input and output are fields.
+// that grid has at least as many blocks as the device has multiprocessors; else `exact_64`. W is f32, f16 or bf16, the
+// type of the weight; the types of input and output are fields.
 // `tensor_cores` (sm_80 and later, W f16 or bf16) is inexact. It needs input_type = weight_type, `input` at a multiple
 // of 16 bytes and input_stride a multiple of 8; for anything else mk_convert makes such an input first, with
 // output_stride = in_features rounded up to 8.

@@ -15,7 +15,8 @@
 DEVICE uint32_t shared_address(const void* shared) { return static_cast<uint32_t>(__cvta_generic_to_shared(shared)); }
 #endif
 
-// Copies `bytes` (0 to 16) from global to shared memory and fills the rest of 16 bytes with zeros. Both addresses are multiples of 16.
+// Copies `bytes` (0 to 16) from global to shared memory and fills the rest of 16 bytes with zeros. Both addresses are
+// multiples of 16.
 DEVICE void copy_async_16(void* shared, const void* global, uint32_t bytes) {
 #if defined(MAMBA_EXECUTOR)
     executor::cp_async_16(shared, global, static_cast<int>(bytes));

@@ -1,7 +1,7 @@
 // The first column of the largest value of each row, or 0xffffffff if the row has a NaN or +infinity.
 //
-// A block has one row. Each thread goes through its columns in ascending order and keeps the first of its largest; of two
-// threads with the same value, the smaller column wins. The order of the comparisons changes no result.
+// A block has one row. Each thread goes through its columns in ascending order and keeps the first of its largest; of
+// two threads with the same value, the smaller column wins. The order of the comparisons changes no result.
 //
 // Occupancy: 256 threads: at least 4 blocks per multiprocessor.
 #include "common.cuh"

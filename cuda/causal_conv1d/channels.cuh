@@ -85,8 +85,8 @@ DEVICE float4 shuffle(const float4& value, int source) {
                        __shfl_sync(0xffffffffu, value.z, source), __shfl_sync(0xffffffffu, value.w, source));
 }
 
-// The same for a whole warp, whose lanes have neighbouring channels. In groups of four numbers, lane l loads groups l and
-// 32 + l, and shuffles give it groups 2 l and 2 l + 1.
+// The same for a whole warp, whose lanes have neighbouring channels. In groups of four numbers, lane l loads groups l
+// and 32 + l, and shuffles give it groups 2 l and 2 l + 1.
 DEVICE Channels<8> load_floats_of_warp(const float* source) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const float4* const groups = reinterpret_cast<const float4*>(source - 8 * lane);

@@ -18,7 +18,8 @@ DEVICE void store_product(const LinearArgs& args, int64_t row, int64_t column, f
     store_element(output, at, args.output_type, sum);
 }
 
-// Where four sums from `column` on lie in shared memory: permuted by the row, so threads of up to four rows use all banks.
+// Where four sums from `column` on lie in shared memory: permuted by the row, so threads of up to four rows use all
+// banks.
 template <int WIDTH> DEVICE int sum_at(int row, int column) {
     return row * WIDTH + (column ^ (row % 2 * 16) ^ (row / 2 % 2 * 8));
 }

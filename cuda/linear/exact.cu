@@ -5,14 +5,14 @@
 // What the kernel does differently, and why the bits stay the same:
 // 1. A block makes a tile of TILE tokens by TILE outputs, a thread REG x REG of its sums in registers. Tiles decide
 //    which sums are computed together, never the order within one: k is never split.
-// 2. Inputs and weights pass through shared memory, sixteen k at a time, widened to f32 on the way: each is widened once
-//    per block. Two buffers: while one is used, the next inputs and weights go through registers to the other.
+// 2. Inputs and weights pass through shared memory, sixteen k at a time, widened to f32 on the way: each is widened
+//    once per block. Two buffers: while one is used, the next inputs and weights go through registers to the other.
 // 3. Beyond the last k, inputs are +0.0 and weights are -0.0. Their product is -0.0; adding it changes no number
 //    and no zero's sign, so the inner loop needs no end condition.
 // 4. Rows beyond the last token or output are +0.0 times -0.0 too, and are not stored.
 //
-// Shared memory holds rows of sixteen floats, four segments of 16 bytes, those of row p permuted by (p / 2) mod 4: eight
-// threads that store two rows, or load one segment of eight rows, use all 32 banks. Weight rows are placed so
+// Shared memory holds rows of sixteen floats, four segments of 16 bytes, those of row p permuted by (p / 2) mod 4:
+// eight threads that store two rows, or load one segment of eight rows, use all 32 banks. Weight rows are placed so
 // that a thread's sums are four neighbouring columns, which are stored at once.
 //
 // Occupancy: 256 threads. TILE 128: at most 128 registers, 32 KiB: 2 blocks per multiprocessor. TILE 64: at most 80
@@ -64,7 +64,8 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
     const char* weight =
         static_cast<const char*>(args.weight) + (output * args.weight_stride + segment * 4) * weight_bytes;
     int left = static_cast<int>(args.in_features) - segment * 4;
-    const int tokens_left = at_most(args.tokens - token, TILE), outputs_left = at_most(args.out_features - output, TILE);
+    const int tokens_left = at_most(args.tokens - token, TILE);
+    const int outputs_left = at_most(args.out_features - output, TILE);
 
     // the elements that store_vector(.., i, ..) stores: first the inputs, then the weights
     const auto load_vector = [&](int i) {
@@ -104,7 +105,8 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
             const bool more = k > LINEAR_DEPTH && step < 2 * VECTORS;
             uint4 bits = make_uint4(0, 0, 0, 0);
             if (more) bits = load_vector(step);
-            const float* const x_at = shared + present + tile_at(ty, step); // rows 16 further on have the same permutation
+            // rows 16 further on have the same permutation
+            const float* const x_at = shared + present + tile_at(ty, step);
             const float* const w_at = shared + present + OPERAND + tile_at(tx, step);
             float4 x[REG];
 #pragma unroll

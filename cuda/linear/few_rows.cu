@@ -80,7 +80,8 @@ template <class W> DEVICE void linear_few_rows(const LinearArgs& args) {
     const int64_t first_output = static_cast<int64_t>(blockIdx.x) * FEW_OUTPUTS;
     const int64_t first_token = static_cast<int64_t>(blockIdx.y) * FEW_TOKENS;
     const int in_features = static_cast<int>(args.in_features);
-    const int tokens = args.tokens - first_token < FEW_TOKENS ? static_cast<int>(args.tokens - first_token) : FEW_TOKENS;
+    const int64_t left = args.tokens - first_token;
+    const int tokens = left < FEW_TOKENS ? static_cast<int>(left) : FEW_TOKENS;
     const int input_bytes = static_cast<int>(element_bytes(args.input_type));
     const char* const input = static_cast<const char*>(args.input) + first_token * args.input_stride * input_bytes;
     const bool aligned = reinterpret_cast<uint64_t>(input) % 16 == 0 && args.input_stride * input_bytes % 16 == 0;
@@ -94,7 +95,8 @@ template <class W> DEVICE void linear_few_rows(const LinearArgs& args) {
         const int64_t row_bytes = args.weight_stride * static_cast<int64_t>(sizeof(typename W::Bits));
 #pragma unroll
         for (int i = 0; i < FEW_OUTPUTS * FEW_BYTES / 16 / FEW_THREADS; i++) {
-            const int index = thread + i * FEW_THREADS, row = index / (FEW_BYTES / 16), at = index % (FEW_BYTES / 16) * 16;
+            const int index = thread + i * FEW_THREADS;
+            const int row = index / (FEW_BYTES / 16), at = index % (FEW_BYTES / 16) * 16;
             const int64_t from = k * static_cast<int64_t>(sizeof(typename W::Bits)) + at;
             const uint32_t bytes = first_output + row < args.out_features ? within(row_bytes, from) : 0u;
             const char* const source = static_cast<const char*>(args.weight) + (first_output + row) * row_bytes + from;

@@ -4,8 +4,8 @@
 //
 // 1. A block makes a tile of 128 tokens by 128 outputs, each of its eight warps 64 by 32 by mma.sync.m16n8k16.
 // 2. Inputs and weights come by asynchronous copies of 16 bytes, 32 k a stage, three stages.
-// 3. A row of a stage is 64 bytes, four segments of 16, those of row p permuted by (p / 2) mod 4: the eight rows that an
-//    ldmatrix reads, and the two that eight threads write, use all 32 banks.
+// 3. A row of a stage is 64 bytes, four segments of 16, those of row p permuted by (p / 2) mod 4: the eight rows that
+//    an ldmatrix reads, and the two that eight threads write, use all 32 banks.
 // 4. The sums go through shared memory, so whole rows are stored.
 // Needs sm_80. Products are exact. How the hardware rounds a sum is not documented; each of k additions loses at most
 // 2^-22 of the largest partial sum, so |error| <= k 2^-22 sum of |input * weight|, plus the rounding of mk_convert.

@@ -1,23 +1,26 @@
 // The selective scan with everything around it fused.
 //
 //   delta = softplus(delta + delta_bias); du = delta * u              (bias and softplus optional)
-//   for n ascending: h[n] = fma(exp2(delta * (a[n] * log2 e)), h[n], du * b[n]); s[n mod 4] = fma(c[n], h[n], s[n mod 4])
+//   for n ascending:
+//     h[n] = fma(exp2(delta * (a[n] * log2 e)), h[n], du * b[n]); s[n mod 4] = fma(c[n], h[n], s[n mod 4])
 //   output = fma(u, d, (s[0] + s[1]) + (s[2] + s[3])) * silu(z)       (d and z optional)
 //
 // What the kernel does differently, and why the bits stay the same:
 // 1. Four lanes have one channel; lane j has the states n with n mod 4 = j in registers, up to S of them, and so
 //    computes exactly the sum s[j]. Shuffles combine the four in the order of the contract; addition commutes.
-// 2. A block has sixteen channels of one group and goes through time in tiles. At the start of a tile all threads load u,
-//    delta, B and C, coalesced, apply bias and softplus once per element, and leave the results in shared memory: B and
-//    C are read once per block. With S = 4, the next tile is loaded meanwhile. At the end all threads gate and store.
+// 2. A block has sixteen channels of one group and goes through time in tiles. At the start of a tile all threads load
+//    u, delta, B and C, coalesced, apply bias and softplus once per element, and leave the results in shared memory: B
+//    and C are read once per block. With S = 4, the next tile is loaded meanwhile. At the end all threads gate and
+//    store.
 // 3. If for all of a tile delta * a * log2 e is between -125 and 126, which is usual, 2^x needs no clamps and one
 //    addition in place of two multiplications: the same bits, as exp2_inside says.
 // 4. With four states per lane, four tokens are combined together, so each lane ends up with the y of one.
-// States beyond d_state are skipped and tiles may be partial: any length takes the same path. The states of a chunk need
-// no sum, so the chunk kernel distributes more than 64 of them over several blocks.
+// States beyond d_state are skipped and tiles may be partial: any length takes the same path. The states of a chunk
+// need no sum, so the chunk kernel distributes more than 64 of them over several blocks.
 //
 // The chunked form (inexact) runs chunks of 128 rows of a sequence at the same time:
-//   mk_scan_chunk: the end state of each chunk but the last, the first from the state of the sequence and the others from
+//   mk_scan_chunk: the end state of each chunk except the last, the first from the state of the sequence and the others
+//     from
 //     h = 0, and its sum of delta; no outputs
 //   mk_scan_combine: start[1] = end[0], start[i + 1] = fma(exp2(sum of delta[i] * (a * log2 e)), start[i], end[i]), one
 //     thread per state

@@ -4,8 +4,8 @@
 
 #include "selective_scan/tile.cuh"
 
-// Loads a thread's column of a tile: COUNT elements, `step` apart. Only the first `present` exist; the others are zeros.
-// The bits stay as they are stored, so nothing waits for the loads yet. The type is tested once.
+// Loads a thread's column of a tile: COUNT elements, `step` apart. Only the first `present` exist; the others are
+// zeros. The bits stay as they are stored, so nothing waits for the loads yet. The type is tested once.
 template <int COUNT> DEVICE void load_column(uint32_t (&bits)[COUNT], const void* data, int64_t at, int64_t step,
                                              int present, uint32_t type) {
     if (type == MK_F32) {

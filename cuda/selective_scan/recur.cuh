@@ -102,7 +102,8 @@ DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, in
             if (OUTPUT) c4 = *reinterpret_cast<const float4*>(shared.c + at);
             float4 a4;
             if (S == 4) {
-                a4 = make_float4(states.a_log2e[0], states.a_log2e[1 % A], states.a_log2e[2 % A], states.a_log2e[3 % A]);
+                const auto& a = states.a_log2e;
+                a4 = make_float4(a[0], a[1 % A], a[2 % A], a[3 % A]);
             } else {
                 a4 = shared.a[i / 4 * SCAN_THREADS + static_cast<int>(threadIdx.x)];
             }

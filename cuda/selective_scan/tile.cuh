@@ -27,7 +27,8 @@ struct ScanShared {
     float* highest;   // [16]
 };
 
-// Where state n lies in a row: the four states 4 i + j, i ascending, of lane j next to each other, for one 16-byte load.
+// Where state n lies in a row: the four states 4 i + j, i ascending, of lane j next to each other, for one 16-byte
+// load.
 DEVICE int state_at(int n) { return n / 16 * 16 + n % 4 * 4 + n / 4 % 4; }
 
 // Where y of a channel lies: two rows in four are permuted, so four rows of eight channels use all banks.
@@ -63,8 +64,8 @@ template <int S> struct ScanColumn {
     bool exists;   // whether the block has this channel
     int64_t at;    // the channel, of all channels
     __device__ __forceinline__ explicit ScanColumn(const ScanBlock& block)
-        : channel(static_cast<int>(threadIdx.x) % SCAN_CHANNELS), first_row(static_cast<int>(threadIdx.x) / SCAN_CHANNELS),
-          exists(channel < block.count), at(block.first + channel) {}
+        : channel(static_cast<int>(threadIdx.x) % SCAN_CHANNELS),
+          first_row(static_cast<int>(threadIdx.x) / SCAN_CHANNELS), exists(channel < block.count), at(block.first + channel) {}
 
     // How many of the column's elements lie in the first `rows` rows.
     __device__ __forceinline__ int present(int rows) const {

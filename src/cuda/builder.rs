@@ -62,8 +62,8 @@ impl CudaBuilder {
         self
     }
 
-    /// Scans of long sequences run in chunks, in parallel, which are then combined: inexact, since the state at the start
-    /// of a chunk is computed in another order.
+    /// Scans of long sequences run in chunks, in parallel, which are then combined: inexact, since the state at the
+    /// start of a chunk is computed in another order.
     pub fn parallel_scan(mut self) -> Self {
         self.parallel_scan = true;
         self

@@ -8,14 +8,15 @@ use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
 impl CudaBuilder {
-    /// Makes the backend on the caller's stream, in the caller's context. Its work runs after what the stream already has
-    /// and before what follows, so no synchronisation is needed. The device is the stream's.
+    /// Makes the backend on the caller's stream, in the caller's context. Its work runs after what the stream already
+    /// has and before what follows, so no synchronisation is needed. The device is the stream's.
     ///
     /// Each thread has its own per-thread default stream, and only the work of one thread is in order on it: call
     /// [`Backend::read`](crate::Backend::read) before another thread uses memory of this backend or a workspace.
     ///
     /// # Errors
-    /// As [`CudaBuilder::build`]; [`Error::Argument`] if the builder chose the executor or a device other than the stream's.
+    /// As [`CudaBuilder::build`]; [`Error::Argument`] if the builder chose the executor or a device other than the
+    /// stream's.
     pub fn build_on_stream(self, stream: Arc<CudaStream>) -> Result<Cuda> {
         let ordinal = stream.context().ordinal();
         match self.target {
@@ -32,11 +33,12 @@ impl CudaBuilder {
 }
 
 impl Cuda {
-    /// The caller's memory as an array that ops read: `len` elements from `address` on. Nothing is copied, and dropping the
-    /// view frees nothing.
+    /// The caller's memory as an array that ops read: `len` elements from `address` on. Nothing is copied, and dropping
+    /// the view frees nothing.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the address is not a multiple of the element's size, or the array would end past the last address.
+    /// [`Error::Argument`] if the address is not a multiple of the element's size, or the array would end past the last
+    /// address.
     ///
     /// # Safety
     /// 1. All `len` elements lie in one allocation of this backend's device.

@@ -1,4 +1,5 @@
-//! The CUDA backend: the kernels of `cuda/`, on a GPU through its driver, or on the CPU by an executor that checks them.
+//! The CUDA backend: the kernels of `cuda/`, on a GPU through its driver, or on the CPU by an executor that checks
+//! them.
 //!
 //! The exact kernels give the bits of [`Cpu`](crate::Cpu). Faster ones, which do not, are chosen by name:
 //! [`CudaBuilder::tensor_cores`] and [`CudaBuilder::parallel_scan`].

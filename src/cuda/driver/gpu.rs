@@ -71,9 +71,9 @@ impl Gpu {
         let function = self.modules.function(kernel, shared_bytes)?;
         let [grid, block] = [grid, block].map(|[x, y, z]| (x, y, z));
         let mut parameters = [args.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: `self.modules` keeps the function's module loaded. Every kernel takes one struct by value, and `args` is
-        // that struct (`cuda/args.h`, whose sizes tests compare); the driver copies it before this returns. The addresses
-        // in it are covered by "Safety of a launch" at `Launch`.
+        // SAFETY: `self.modules` keeps the function's module loaded. Every kernel takes one struct by value, and `args`
+        // is that struct (`cuda/args.h`, whose sizes tests compare); the driver copies it before this returns. The
+        // addresses in it are covered by "Safety of a launch" at `Launch`.
         let launched =
             unsafe { result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters) };
         launched.map_err(|error| failed(kernel, error))
@@ -114,7 +114,8 @@ impl Driver for Gpu {
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.bind("an allocation")?;
-        // SAFETY: neither call reads or writes memory of this process. Memory in stream order is used on this stream only.
+        // SAFETY: neither call reads or writes memory of this process. Memory in stream order is used on this stream
+        // only.
         let allocated = unsafe {
             match self.allocates_in_order() {
                 true => result::malloc_async(self.stream.cu_stream(), bytes),
@@ -149,7 +150,8 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind("a fill")?;
-        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver::zero` asks for that.
+        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver::zero` asks for
+        // that.
         let filled = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
         filled.map_err(|error| failed("a fill", error))?;
         // on a caller's stream another thread, with another default stream, may be the first to use the memory
@@ -162,7 +164,7 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind(WHAT)?;
-        // SAFETY: `Driver::upload` asks that `address` has room for `host`; `host` is borrowed until the copy is done.
+        // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`; `host` is borrowed until the copy is done.
         let copied = unsafe { result::memcpy_htod_async(address, host, self.stream.cu_stream()) };
         copied.map_err(|error| failed(WHAT, error))?;
         self.synchronize(WHAT)
@@ -172,7 +174,8 @@ impl Driver for Gpu {
         const WHAT: &str = "a copy from the device";
         self.bind(WHAT)?;
         if !host.is_empty() {
-            // SAFETY: `Driver::download` asks that `address` has as many bytes; `host` is borrowed until the copy is done.
+            // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes; `host` is borrowed until the copy is
+            // done.
             let copied = unsafe { result::memcpy_dtoh_async(host, address, self.stream.cu_stream()) };
             copied.map_err(|error| failed(WHAT, error))?;
         }

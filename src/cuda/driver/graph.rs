@@ -68,8 +68,8 @@ impl Graph for Recorded {
     fn replay(&self) -> Result<()> {
         const WHAT: &str = "the replay of a graph";
         self.context.bind_to_thread().map_err(|error| failed(WHAT, error))?;
-        // SAFETY: `self` keeps the graph and the stream alive. The addresses in the launches are those that were recorded,
-        // and a workspace keeps their memory or records anew.
+        // SAFETY: `self` keeps the graph and the stream alive. The addresses in the launches are those that were
+        // recorded, and a workspace keeps their memory or records anew.
         let launched = unsafe { result::graph::launch(self.executable, self.stream.cu_stream()) };
         launched.map_err(|error| failed(WHAT, error))
     }

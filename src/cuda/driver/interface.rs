@@ -1,4 +1,4 @@
-//! [`Driver`]: what the backend asks of whatever runs its kernels, a GPU or the executor on the CPU.
+//! [`Driver`]: the interface of whatever runs the kernels, a GPU or the executor on the CPU.
 #![forbid(unsafe_code)]
 
 use crate::arrays::Result;
@@ -7,8 +7,11 @@ use std::fmt::Debug;
 /// One launch of a kernel: its symbol, its geometry, and its one argument struct as bytes.
 ///
 /// # Safety of a launch
-/// Whoever makes one vouches for what the kernel's header asks of its arguments: every address is of memory that the
-/// driver has given out and that is long enough.
+/// Code that makes a launch must make sure that:
+/// 1. `args` is the struct that `cuda/args.h` names for the kernel, with grid, block and shared memory as stated there;
+/// 2. every address in it is of memory that the driver has allocated, or that the caller of `Cuda::view_at` has, and the
+///    array that the struct describes lies within;
+/// 3. that memory stays allocated until the kernel is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Launch<'a> {
     /// The symbol, as in `cuda/args.h`.
@@ -43,9 +46,10 @@ impl RecordedLaunch {
     }
 }
 
-/// Runs kernels in order, over memory of its own. An address of it is a number that the host never dereferences.
+/// Runs kernels in order, over memory of its own. An address is a number that the host never dereferences.
 ///
-/// All work is in one order, that of the calls: a call sees what the calls before it have written.
+/// All work runs in the order of the calls: a call sees what the calls before it have written. Where a function takes an
+/// address and a size, that range must lie within one allocation of this driver.
 pub(crate) trait Driver: Send + Sync + Debug {
     /// One line that names what it runs on.
     fn description(&self) -> String;
@@ -62,7 +66,7 @@ pub(crate) trait Driver: Send + Sync + Debug {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn alloc(&self, bytes: usize) -> Result<u64>;
 
-    /// Gives memory of [`Driver::alloc`] back, once the work on it is done.
+    /// Frees memory of [`Driver::alloc`], once the work on it is done. Called once per allocation.
     fn free(&self, address: u64);
 
     /// Fills memory with zeros.

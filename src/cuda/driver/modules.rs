@@ -40,8 +40,8 @@ unsafe impl Sync for Modules {}
 impl Modules {
     /// Loads the kernels for the current context, whose device has this compute capability.
     ///
-    /// In this order: NVRTC, then nvcc, each compiling for exactly this device or taking what an earlier run has cached;
-    /// then the PTX in the crate, which the driver compiles. One that is absent or fails is skipped.
+    /// In this order: NVRTC, then nvcc, each compiling for exactly this device or taking what an earlier run has
+    /// cached; then the PTX in the crate, which the driver compiles. One that is absent or fails is skipped.
     /// `MAMBA_KERNELS_CUDA_COMPILER` names the only one to use: `nvrtc`, `nvcc` or `embedded`.
     pub(super) fn load(capability: (i32, i32)) -> Result<Self> {
         let wanted = std::env::var(compile::VARIABLE).ok();
@@ -85,7 +85,8 @@ impl Modules {
                     operation: kernel.into(),
                     reason: "its name contains a NUL".into(),
                 })?;
-                // SAFETY: the module was loaded by `load` and is unloaded only by `unload`, after which nothing is launched.
+                // SAFETY: the module was loaded by `load` and is unloaded only by `unload`, after which nothing is
+                // launched.
                 let handle = unsafe { result::module::get_function(self.module, name) };
                 let handle = handle.map_err(|error| failed(kernel, error))?;
                 Function { handle, shared_bytes: USUAL_SHARED }

@@ -1,4 +1,5 @@
-//! Whether NVIDIA's libraries and a device are usable. `cudarc` loads the libraries at run time and panics if one is absent.
+//! Whether NVIDIA's libraries and a device are usable. `cudarc` loads the libraries at run time and panics if one is
+//! absent.
 
 use super::failure::{no_device, reason, unavailable};
 use crate::arrays::Result;

@@ -1,5 +1,5 @@
-//! The memory traffic of the kernels, counted by the executor: sectors of 32 bytes against the fewest possible, and bank
-//! conflicts in shared memory.
+//! The memory traffic of the kernels, counted by the executor: sectors of 32 bytes against the fewest possible, and
+//! bank conflicts in shared memory.
 //!
 //! The fewest are those of a kernel whose blocks read each of their inputs once, neighbours' rows and parameters
 //! included, and write each output once, all of it packed.

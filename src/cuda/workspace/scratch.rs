@@ -146,8 +146,8 @@ impl Workspace {
     }
 
     /// Collects the launches of `ops` and runs them as one graph. If the same launches have been recorded before, that
-    /// graph is replayed. Launches are compared in full, so a graph is never replayed for memory, sizes or weights other
-    /// than those it was made for.
+    /// graph is replayed. Launches are compared in full, so a graph is never replayed for memory, sizes or weights
+    /// other than those it was made for.
     pub(in crate::cuda) fn step<E: From<Error>>(
         &mut self,
         device: &Arc<Device>,

@@ -113,9 +113,9 @@ impl Device {
         // The kernel reads its argument struct in place, so it must be aligned.
         let mut aligned = vec![0u64; args.len().div_ceil(size_of::<u64>())];
         bytemuck::cast_slice_mut(&mut aligned)[..args.len()].copy_from_slice(args);
-        // SAFETY: 1. the device lives. 2. Name, grid, block and arguments are borrowed for the call and have the lengths
-        // that are passed. 3. The addresses in the arguments are covered by "Safety of a launch" at `Launch`; the checked
-        // build verifies each access.
+        // SAFETY: 1. the device lives. 2. Name, grid, block and arguments are borrowed for the call and have the
+        // lengths that are passed. 3. The addresses in the arguments are covered by "Safety of a launch" at `Launch`;
+        // the checked build verifies each access.
         let status = unsafe {
             mamba_executor_launch(
                 self.raw.as_ptr(),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Sectors and the fewest of them, of loads and of stores.
-fn sectors(kernel: &str, geometry: Geometry, inputs: usize, outputs: usize) -> [(u64, u64); 2] {
+fn sectors(kernel: &'static str, geometry: Geometry, inputs: usize, outputs: usize) -> [(u64, u64); 2] {
     let totals = count(kernel, geometry, &numbers(inputs), outputs);
     [
         (totals.global_load_sectors, totals.global_load_sectors_least),
