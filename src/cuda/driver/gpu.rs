@@ -150,7 +150,7 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind("a fill")?;
-        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver::zero` asks for
+        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver` requires
         // that.
         let filled = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
         filled.map_err(|error| failed("a fill", error))?;
@@ -164,7 +164,8 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind(WHAT)?;
-        // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`; `host` is borrowed until the copy is done.
+        // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`, which is borrowed until
+        // the copy is done.
         let copied = unsafe { result::memcpy_htod_async(address, host, self.stream.cu_stream()) };
         copied.map_err(|error| failed(WHAT, error))?;
         self.synchronize(WHAT)
