@@ -78,37 +78,6 @@ pub trait Element: Scalar {
     }
 }
 
-/// Runs a body with `$T` standing for the element type of a [`DType`]: the one table of storage types.
-///
-/// ```
-/// use mamba_kernels::{DType, with_element_type};
-///
-/// fn size(dtype: DType) -> Option<usize> {
-///     with_element_type!(dtype, T => Some(size_of::<T>()), else => None)
-/// }
-/// assert_eq!((size(DType::BF16), size(DType::U32)), (Some(2), None));
-/// ```
-#[macro_export]
-macro_rules! with_element_type {
-    ($dtype:expr, $T:ident => $body:expr, else => $other:expr) => {
-        match $dtype {
-            $crate::DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            $crate::DType::F16 => {
-                type $T = $crate::f16;
-                $body
-            }
-            $crate::DType::BF16 => {
-                type $T = $crate::bf16;
-                $body
-            }
-            _ => $other,
-        }
-    };
-}
-
 /// Runs a body with `$T` standing for the element type of a [`DType`](crate::DType).
 ///
 /// The body is compiled once for each of `f32`, `f16` and `bf16`. A `DType` that is no [`Element`] runs `else`, which

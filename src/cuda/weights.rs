@@ -2,8 +2,8 @@
 //! -0.0 to a multiple of 32 bytes.
 #![forbid(unsafe_code)]
 
-use super::memory::{Device, Memory};
 use crate::arrays::{DType, Element, Error, Result, Rows, WeightFormat, WeightMatrix, checked_product};
+use crate::cuda::memory::device::{Device, Memory};
 use crate::with_element_type;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const ROW_BYTES: usize = 32;
 /// Bytes that are brought into the layout and copied at a time.
 const PIECE: usize = 1 << 22;
 
-/// A weight matrix of [`Cuda`](super::Cuda).
+/// A weight matrix of [`Cuda`](crate::Cuda).
 #[derive(Debug)]
 pub struct Weights {
     memory: Memory,
@@ -24,7 +24,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Packs a matrix in a format that keeps each weight as a number.
+    /// Packs a matrix in a format that keeps each weight as a number of its own.
     pub(super) fn new<W: Element>(
         device: &Arc<Device>,
         weight: Rows<&[W]>,
@@ -60,7 +60,7 @@ impl Weights {
         Ok(Self { memory, rows, cols, stride, dtype: S::DTYPE })
     }
 
-    /// The address, where the weights are of this device.
+    /// The address, if the weights are of this device.
     pub(super) fn address(&self, device: &Device, op: &'static str) -> Result<u64> {
         device.expect(op, "weight", self.memory.device().id())?;
         Ok(self.memory.address())

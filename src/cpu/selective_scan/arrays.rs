@@ -3,6 +3,7 @@
 use crate::arrays::DType;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::simd::Simd;
+use crate::with_element_type;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -80,6 +81,22 @@ impl Scan {
                 S::prefetch(z.wrapping_at::<T>(t, channel));
             }
             S::prefetch(self.output.wrapping_at::<T>(t, channel));
+        }
+    }
+
+    /// Writes zeros to the outputs of padding.
+    ///
+    /// # Safety
+    /// 1. The output has type `dtype`, these rows and the channels of these strips, and nobody else accesses them meanwhile.
+    pub unsafe fn clear_outputs(&self, rows: Range<usize>, strips: Range<usize>, lanes: usize) {
+        for strip in strips {
+            let channels = self.strip(lanes, strip).1;
+            // SAFETY: condition 1.
+            unsafe {
+                with_element_type!(self.dtype,
+                    T => self.output.clear::<T>(rows.clone(), channels),
+                    else => unreachable!())
+            }
         }
     }
 

@@ -11,7 +11,6 @@
 //! pass 1 scans it with its outputs. Passes 1 and 3 are parallel over chunks, all three over channels.
 
 use super::arrays::{OP, STEPS_PER_TASK, Scan, Scratch};
-use super::forward::clear_outputs;
 use super::kernels::{ChunkJob, ScanJob, Start, scan, scan_chunk};
 use crate::arrays::{Batch, Result, checked_product};
 use crate::cpu::machine::cpu::Cpu;
@@ -152,7 +151,7 @@ impl Chunked<'_> {
             // worker runs one task at a time.
             unsafe {
                 match work {
-                    Work::Padding => clear_outputs(&scan, rows, strips, lanes),
+                    Work::Padding => scan.clear_outputs(rows, strips, lanes),
                     Work::Scan(start) => scan_kernel(&ScanJob { scan, rows, strips, start, scratch }),
                     Work::Map { end, decay } => {
                         chunk_kernel(&ChunkJob { scan, rows, strips, end, decay, scratch });

@@ -25,7 +25,6 @@ use crate::cpu::machine::threads::Shared;
 use crate::cpu::machine::workspace::Workspace;
 use crate::cpu::simd::dispatch::lanes;
 use crate::ops::{ScanOrder, SelectiveScan};
-use crate::with_element_type;
 use std::ptr::NonNull;
 
 pub(in crate::cpu) fn selective_scan<T: Element>(
@@ -85,7 +84,7 @@ unsafe fn sequential(cpu: &Cpu, arrays: &Scan, batch: &Batch, workspace: &mut Wo
         // SAFETY: tasks differ in their rows and slot, or in their channels; a worker runs one task at a time.
         unsafe {
             match batch.slots()[sequence].index() {
-                None => clear_outputs(&arrays, rows, strips, lanes),
+                None => arrays.clear_outputs(rows, strips, lanes),
                 Some(slot) => scan(&ScanJob {
                     scan: arrays,
                     rows,
@@ -96,25 +95,4 @@ unsafe fn sequential(cpu: &Cpu, arrays: &Scan, batch: &Batch, workspace: &mut Wo
             }
         }
     });
-}
-
-/// The outputs of padding.
-///
-/// # Safety
-/// 1. The output has these rows and the channels of these strips, and nobody else accesses them meanwhile.
-pub(super) unsafe fn clear_outputs(
-    arrays: &Scan,
-    rows: std::ops::Range<usize>,
-    strips: std::ops::Range<usize>,
-    lanes: usize,
-) {
-    for strip in strips {
-        let channels = arrays.strip(lanes, strip).1;
-        // SAFETY: condition 1; the type is that of the output.
-        unsafe {
-            with_element_type!(arrays.dtype,
-                T => arrays.output.clear::<T>(rows.clone(), channels),
-                else => unreachable!())
-        }
-    }
 }

@@ -14,7 +14,7 @@ use mamba_kernels::{Cpu, DType};
 use std::sync::OnceLock;
 
 /// For what f64 itself loses: its roundings are 2^-29 of f32's.
-const F64: f64 = 1.0 + 1e-6;
+pub const F64: f64 = 1.0 + 1e-6;
 
 /// What computes the elementary functions in f32.
 pub fn portable() -> &'static Cpu {

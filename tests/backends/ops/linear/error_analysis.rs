@@ -47,7 +47,7 @@ pub fn linear_on_tensor_cores(case: &Linear) -> Vec<Approx> {
             size += (rounded * w).abs();
         }
         let additions = input.len() + input.len().div_ceil(16);
-        let error = (moved + additions as f64 * 2f64.powi(-23) * size) * F64;
+        let error = (moved + additions as f64 * 2f64.powi(-23) * size) * crate::harness::error_analysis::F64;
         Approx { value, error, computed: f32::NAN }
     })
 }
