@@ -1,7 +1,6 @@
-//! Compiles the CUDA kernels for the host, and the executor that runs them there, where there is a C++17
-//! compiler.
+//! Compiles the CUDA kernels for the host, and the executor that runs them there, if a C++17 compiler exists.
 //!
-//! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is built all the same.
+//! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is still built.
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(mamba_executor)");
@@ -49,7 +48,7 @@ mod executor {
         probe(&out)?;
         let mut objects =
             compiler().files(sources("cuda/executor/runtime", "cpp")?).try_compile_intermediates()?;
-        let kernels = [sources("cuda", "cu")?, sources("cuda/executor/test_kernels", "cu")?].concat();
+        let kernels = kernels(Path::new("cuda"))?;
         for build in BUILDS {
             objects.extend(compile_kernels(&out, build, &kernels)?);
         }
@@ -76,8 +75,8 @@ mod executor {
         compiled.map(drop).map_err(|_| "there is no C++17 compiler, GCC or Clang".into())
     }
 
-    /// One unit per kernel file and build. The file is in an unnamed namespace, so that the same names in the
-    /// two builds are different things to the linker.
+    /// One unit per kernel file and build. The file is in an unnamed namespace, so the linker keeps
+    /// the same names of the two builds apart.
     fn compile_kernels(out: &Path, build: &str, kernels: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let folder = out.join(build);
         fs::create_dir_all(&folder)?;
@@ -98,7 +97,7 @@ mod executor {
                 path.display(),
                 unit_symbol(build, kernel)
             );
-            let file = folder.join(kernel.file_stem().unwrap_or_default()).with_extension("cpp");
+            let file = folder.join(unit_name(kernel)).with_extension("cpp");
             fs::write(&file, unit)?;
             compiler.file(file);
         }
@@ -106,8 +105,28 @@ mod executor {
     }
 
     fn unit_symbol(build: &str, kernel: &Path) -> String {
-        let stem = kernel.file_stem().unwrap_or_default().to_string_lossy();
-        format!("mamba_executor_unit_{build}_{stem}")
+        format!("mamba_executor_unit_{build}_{}", unit_name(kernel))
+    }
+
+    /// The path of a kernel file in `cuda/` as an identifier, such as `linear_exact`.
+    fn unit_name(kernel: &Path) -> String {
+        let path = kernel.strip_prefix("cuda").unwrap_or(kernel).with_extension("");
+        path.to_string_lossy().replace(|char: char| !char.is_ascii_alphanumeric(), "_")
+    }
+
+    /// The `.cu` files of a folder and of the folders in it, in order of their names.
+    fn kernels(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                files.extend(kernels(&path)?);
+            } else if path.extension().is_some_and(|found| found == "cu") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// A table of all units. The linker takes from an archive what is named somewhere, and nothing else names

@@ -3,9 +3,9 @@
 // A kernel takes exactly one of these structs, by value. They are plain C: pointers, then 64-bit, then 32-bit fields,
 // no hidden padding, sizes a multiple of 8. `src/cuda/args.rs` mirrors them; a test compares the sizes.
 //
-// Strides count elements. A null pointer is an argument that is not there. Pointers to elements are aligned to the
-// element and no more; a kernel looks for itself whether 16-byte accesses are possible, but for the convolution, whose
-// grid depends on it. No launch is made where an output has no element; grids are never empty.
+// Strides count elements. A null pointer is an absent argument. Pointers to elements are aligned to the element only; a
+// kernel tests itself whether 16-byte accesses are possible, except the convolution, whose grid depends on it. Nothing
+// is launched if an output has no elements; grids are never empty.
 // CEIL(a, b) below is a / b rounded up. `shared` is dynamic shared memory in bytes; none needs an opt-in (48 KiB).
 #ifndef MAMBA_KERNELS_ARGS_H
 #define MAMBA_KERNELS_ARGS_H
@@ -33,9 +33,10 @@ typedef unsigned long long uint64_t;
 // starts at a multiple of 256 bytes. A product of +0.0 and -0.0 is the neutral element of a sum, so the padding changes
 // no bit of a result.
 
-// A piece of a sequence: rows begin..end of every [tokens, ...] array, of the sequence sequence_begin..sequence_end.
+// Consecutive rows of a sequence: rows begin..end of every [tokens, ...] array, of the sequence
+// sequence_begin..sequence_end.
 //
-// The spans of a launch are all sequences of the batch cut into pieces of at most CUT rows, measured from the start of
+// The spans of a launch are all sequences of the batch cut into spans of at most CUT rows, measured from the start of
 // the sequence, in order. An empty sequence has no span. CUT is a constant per op:
 #define MK_CONV_CUT 64u     // mk_causal_conv1d_*
 #define MK_CHUNK_CUT 128u   // the chunked scan; the exact scan takes whole sequences
@@ -51,20 +52,20 @@ struct Span {
 
 // output = epilogue(input * weight^T + bias). `linear` and `in_proj`.
 //
-// Column j of the product goes to column j of `output` where j < split, else to column j - split of `output_high`.
+// Column j of the product goes to column j of `output` if j < split, else to column j - split of `output_high`.
 // `linear` has split = out_features and no output_high. in_features may be 0.
 //
 // kernel                  grid                                                  block  shared
 // mk_linear_exact_128     [CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      32768
 // mk_linear_exact_64      [CEIL(tokens, 64), CEIL(out_features, 64), 1]          256      16384
-// mk_linear_few_W         [CEIL(out_features, 16), CEIL(tokens, 8), 1]           128          0
-// mk_linear_fast_W        [CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      49152
+// mk_linear_few_rows_W        [CEIL(out_features, 16), CEIL(tokens, 8), 1]           128          0
+// mk_linear_tensor_cores_W[CEIL(tokens, 128), CEIL(out_features, 128), 1]        256      49152
 //
-// All exact forms give the same bits for all types. Which one: `few` where tokens <= 8; else `exact_128` where that
-// grid has at least as many blocks as the device has multiprocessors; else `exact_64`. W is f32, f16 or bf16, the type
-// of the weight; the types of input and output are fields.
-// `fast` (tensor cores, sm_80 and later, W f16 or bf16) is inexact. It needs input_type = weight_type, `input` at a
-// multiple of 16 bytes and input_stride a multiple of 8; for anything else mk_convert makes such an input first, with
+// All exact kernels give the same bits for all types. The host launches `few_rows` if tokens <= 8; else `exact_128` if
+// that grid has at least as many blocks as the device has multiprocessors; else `exact_64`. W is f32, f16 or bf16, the
+// type of the weight; the types of input and output are fields.
+// `tensor_cores` (sm_80 and later, W f16 or bf16) is inexact. It needs input_type = weight_type, `input` at a multiple
+// of 16 bytes and input_stride a multiple of 8; for anything else mk_convert makes such an input first, with
 // output_stride = in_features rounded up to 8.
 #define MK_EPILOGUE_STORE 0u
 #define MK_EPILOGUE_SOFTPLUS 1u
@@ -74,7 +75,7 @@ struct LinearArgs {
     const void* input;
     const float* bias; // [out_features] or null
     void* output;
-    void* output_high; // null where split = out_features
+    void* output_high; // null if split = out_features
     int64_t weight_stride;
     int64_t input_stride;
     int64_t output_stride;
@@ -104,12 +105,12 @@ struct ConvertArgs {
 
 // The depthwise causal convolution; T is the type of input and output: f32, f16, bf16.
 //
-// vector = 16 / sizeof(T), where input, output, weight, bias and state are at multiples of 16 bytes, channels is a
-// multiple of that, and so are both strides; else vector = 1.
+// vector = 16 / sizeof(T) if input, output, weight, bias and state are at multiples of 16 bytes and channels and both
+// strides are multiples of 16 / sizeof(T); else vector = 1.
 // mk_causal_conv1d_T      [spans, CEIL(channels, 128 * vector), 1]               128          0
 // mk_causal_conv1d_state  [spans, CEIL(channels, 128), 1]                        128          0
-// The second runs after the first, where there is a state, d_conv > 1 and some sequence has more than one span: it
-// writes the state of those sequences. The first writes that of all others.
+// The second runs after the first if there is a state, d_conv > 1 and some sequence has more than one span: it writes
+// the state of those sequences. The first writes that of all others.
 struct ConvArgs {
     const void* input;   // [tokens, channels]
     const float* weight; // [d_conv, channels], the oldest tap first
@@ -131,8 +132,8 @@ struct ConvArgs {
 // Let columns = n_groups * CEIL(channels / n_groups, 16): a block has 16 channels of one group.
 // Exact: spans are whole sequences, chunked = 0, state_in = state_out = the pool (or both null).
 // mk_scan_exact_S         [spans, columns, 1]                                     64          0
-// Chunked (inexact), R = min(S, 16): spans are cut at MK_CHUNK_CUT. Three launches with the same ScanArgs but for `chunked`, with the
-// scratch arrays chunk_state [spans, d_state, channels] and chunk_delta [spans, channels], f32:
+// Chunked (inexact), R = min(S, 16): spans are cut at MK_CHUNK_CUT. Three launches with the same ScanArgs except
+// `chunked`, and the scratch arrays chunk_state [spans, d_state, channels] and chunk_delta [spans, channels], f32:
 // mk_scan_chunk_R         [spans, columns, CEIL(d_state, 4 * R)]                  64          0
 // mk_scan_combine         [spans, CEIL(channels, 128), d_state]                   128          0
 // mk_scan_exact_S         [spans, columns, 1], with chunked = 1                   64          0
@@ -202,7 +203,7 @@ struct EmbeddingArgs {
     uint32_t output_type;
 }; // 64 bytes
 
-// The first column of the largest value of each row, or 0xffffffff where the row has a NaN or +infinity, which the
+// The first column of the largest value of each row, or 0xffffffff if the row has a NaN or +infinity, which the
 // sampler refuses. columns is from 1 to 2^32 - 1.
 // mk_argmax               [rows, 1, 1]                                           256          0
 struct ArgmaxArgs {

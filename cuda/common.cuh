@@ -1,7 +1,7 @@
 // What every kernel includes: how a kernel is declared, the storage types, loads and stores of one or four elements.
 //
-// The same sources are compiled by nvcc or NVRTC for a device, and by a C++17 compiler for the executor, whose header
-// comes first then and defines MAMBA_EXECUTOR, the CUDA keywords and the macros below. No CUDA header is included: f16
+// nvcc or NVRTC compile these sources for a device, and a C++17 compiler for the executor, whose header then comes
+// first and defines MAMBA_EXECUTOR, the CUDA keywords and the macros below. No CUDA header is included: f16
 // and bf16 are their bits.
 #ifndef MAMBA_KERNELS_COMMON_CUH
 #define MAMBA_KERNELS_COMMON_CUH
@@ -46,7 +46,7 @@ DEVICE uint16_t f32_to_f16(float value) {
 #endif
 }
 
-// bf16 is the upper half of a binary32.
+// bf16 is the upper half of a f32.
 DEVICE float bf16_to_f32(uint16_t bits) { return __uint_as_float(static_cast<uint32_t>(bits) << 16); }
 
 // To nearest even.
@@ -106,13 +106,13 @@ DEVICE void store_element(void* data, int64_t index, uint32_t type, float value)
     else static_cast<uint16_t*>(data)[index] = narrow_half(value, type);
 }
 
-// Whether four elements from the one at `index` on may be loaded or stored at once.
+// Whether four elements from `index` on may be loaded or stored at once.
 DEVICE bool four_aligned(const void* data, int64_t index, uint32_t type) {
     const uint64_t address = reinterpret_cast<uint64_t>(data) + static_cast<uint64_t>(index) * element_bytes(type);
     return address % (4u * element_bytes(type)) == 0;
 }
 
-// Four elements as they are stored: all of x, y, z, w, or x and y where they have two bytes each.
+// Four elements as they are stored: all of x, y, z, w, or x and y if they have two bytes each.
 DEVICE uint4 load_four_bits(const void* data, int64_t index, uint32_t type) {
     if (type == MK_F32) return *reinterpret_cast<const uint4*>(static_cast<const uint32_t*>(data) + index);
     const uint2 pairs = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(data) + index);

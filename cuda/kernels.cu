@@ -1,12 +1,14 @@
-// All kernels as one program: what NVRTC, nvcc and the embedded images compile. The executor takes the files one by one.
+// All kernels as one program, which NVRTC, nvcc and the embedded images compile. The executor compiles each file alone.
+// Includes are named from this folder.
 #ifndef MAMBA_EXECUTOR
-#include "argmax.cu"
-#include "causal_conv1d.cu"
-#include "convert.cu"
-#include "embedding.cu"
-#include "linear_exact.cu"
-#include "linear_fast.cu"
-#include "linear_few.cu"
-#include "rms_norm.cu"
-#include "selective_scan.cu"
+#include "argmax/argmax.cu"
+#include "causal_conv1d/forward.cu"
+#include "linear/convert.cu"
+#include "embedding/forward.cu"
+#include "linear/exact.cu"
+#include "linear/tensor_cores.cu"
+#include "linear/few_rows.cu"
+#include "rms_norm/forward.cu"
+#include "selective_scan/forward.cu"
+#include "selective_scan/combine.cu"
 #endif

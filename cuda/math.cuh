@@ -1,7 +1,7 @@
-// The elementary functions of the exact mode: the operations and coefficients of src/cpu/math.rs, one number at a time.
+// The elementary functions of the exact mode: the operations and coefficients of src/cpu/math, one number at a time.
 //
-// All multiply-adds are written as __fmaf_rn, and the compiler is told not to make others (-fmad=false). A comparison
-// is written out where a NaN must stay one: fminf and fmaxf would drop it.
+// All multiply-adds are written as __fmaf_rn, and the compiler is told not to make others (-fmad=false). If a NaN
+// must stay one, the comparison is written out: fminf and fmaxf would drop it.
 #ifndef MAMBA_KERNELS_MATH_CUH
 #define MAMBA_KERNELS_MATH_CUH
 
@@ -58,8 +58,8 @@ DEVICE float exp2_exact(float x) {
     return scale(exp2_fraction(__fsub_rn(x, __fadd_rn(shifted, -MK_MAGIC))), shifted);
 }
 
-// 2^x for x in [-125, 126]: the same bits as exp2_exact in fewer instructions. The result is a normal number, so that
-// one addition to the exponent field scales; the low bits of `shifted` are n, and its upper ones are shifted out.
+// 2^x for x in [-125, 126]: the same bits as exp2_exact in fewer instructions. The result is a normal number, so one
+// addition to the exponent field scales; the low bits of `shifted` are n, and its upper ones are shifted out.
 DEVICE float exp2_inside(float x) {
     const float shifted = __fadd_rn(x, MK_MAGIC);
     const float p = exp2_fraction(__fsub_rn(x, __fadd_rn(shifted, -MK_MAGIC)));

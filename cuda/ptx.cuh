@@ -1,5 +1,5 @@
 // Warp matrix products and asynchronous copies: inline PTX on a device, the executor's functions on the host.
-// The matrix products need sm_80; asynchronous copies are plain ones before.
+// The matrix products need sm_80; before that, asynchronous copies are plain ones.
 #ifndef MAMBA_KERNELS_PTX_CUH
 #define MAMBA_KERNELS_PTX_CUH
 
@@ -15,7 +15,8 @@
 DEVICE uint32_t shared_address(const void* shared) { return static_cast<uint32_t>(__cvta_generic_to_shared(shared)); }
 #endif
 
-// Copies `bytes` (0 to 16) from global to shared memory and fills up 16 with zeros. Both are at multiples of 16.
+// Copies `bytes` (0 to 16) from global to shared memory and fills the rest of 16 bytes with zeros. Both addresses are
+// multiples of 16.
 DEVICE void copy_async_16(void* shared, const void* global, uint32_t bytes) {
 #if defined(MAMBA_EXECUTOR)
     executor::cp_async_16(shared, global, static_cast<int>(bytes));
@@ -49,7 +50,7 @@ DEVICE void copy_async_commit() {
 #endif
 }
 
-// Waits until at most N of this thread's groups are under way.
+// Waits until at most N of this thread's groups are unfinished.
 template <int N> DEVICE void copy_async_wait() {
 #if defined(MAMBA_EXECUTOR)
     executor::cp_async_wait<N>();

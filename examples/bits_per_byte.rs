@@ -1,9 +1,9 @@
 //! `cargo run --release --features demo --example bits_per_byte`: what the inexact modes of the CPU cost the embedded model,
 //! in bits per byte of its held-out text, read as one sequence.
 
-use mamba_kernels::cpu::{Products, ScanOrder};
-use mamba_kernels::model::{Logits, Mamba, ModelError, Scratch};
-use mamba_kernels::{Batch, Cpu};
+use mamba_kernels::cpu::ScanOrder;
+use mamba_kernels::model::{Logits, Mamba, ModelError, Scratch, WeightFormats};
+use mamba_kernels::{Batch, Cpu, WeightFormat};
 use std::num::NonZeroUsize;
 
 /// Bytes of text per call: their logits are in memory at once.
@@ -12,21 +12,21 @@ const CALL: usize = 4096;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/held_out.txt"))?;
     let chunked = |tokens| ScanOrder::Chunked { tokens: NonZeroUsize::new(tokens).expect("not zero") };
+    let stored = WeightFormats::default();
     let modes = [
-        ("exact", Products::Exact, ScanOrder::Sequential),
-        ("bf16 dot products", Products::Bf16Dot, ScanOrder::Sequential),
-        ("scan in chunks of 64 tokens", Products::Exact, chunked(64)),
+        ("exact", stored, ScanOrder::Sequential),
+        ("bf16 dot products", WeightFormats::all(WeightFormat::Bf16Pairs), ScanOrder::Sequential),
+        ("scan in chunks of 64 tokens", stored, chunked(64)),
     ];
-    for (name, products, order) in modes {
-        let cpu = Cpu::builder().products(products).scan_order(order).build()?;
-        println!("{name}: {:.6} bits per byte of {} bytes", bits_per_byte(cpu, &text)?, text.len());
+    for (name, formats, order) in modes {
+        let model = Mamba::demo_as(Cpu::builder().scan_order(order).build()?, formats)?;
+        println!("{name}: {:.6} bits per byte of {} bytes", bits_per_byte(&model, &text)?, text.len());
     }
     Ok(())
 }
 
 /// The mean over all bytes but the first of `-log2 p(byte | the bytes before it)`.
-fn bits_per_byte(cpu: Cpu, text: &[u8]) -> Result<f64, ModelError> {
-    let model = Mamba::demo(cpu)?;
+fn bits_per_byte(model: &Mamba<Cpu>, text: &[u8]) -> Result<f64, ModelError> {
     let vocab = model.config().vocab_size;
     let tokens: Vec<u32> = text.iter().map(|&byte| byte.into()).collect();
     let mut state = model.new_state(1)?;

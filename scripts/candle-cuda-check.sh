@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Type-checks the feature candle-cuda with clippy, on a machine without NVIDIA's toolkit. candle's build script compiles
-# candle's own kernels with nvcc: a script takes its place that writes empty files, since no type depends on a kernel.
-# What is built here is of no use but for this check, and has a target folder of its own. Where there is a toolkit, build
-# with `cargo build --features candle-cuda` instead.
+# Type-checks the feature cuda of bindings/candle with clippy, on a machine without NVIDIA's toolkit. candle's build script
+# compiles candle's own kernels with nvcc: a stand-in script takes its place that writes empty files, since no type depends
+# on a kernel. The build is useful for this check only, and has its own target folder. With a toolkit, run
+# `cargo build --manifest-path bindings/candle/Cargo.toml --features cuda` instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=${CARGO_TARGET_DIR:-$PWD/target}/candle-cuda-check
+target=${CARGO_TARGET_DIR:-$PWD/bindings/candle/target}/cuda-check
 mkdir -p "$target/toolkit/bin" "$target/toolkit/include" "$target/toolkit/lib64"
 cat > "$target/toolkit/bin/nvcc" <<'STAND_IN'
 #!/usr/bin/env bash
-# the version's line is the fourth, as nvcc has it; outputs are empty
+# the version is on the fourth line, as in nvcc; outputs are empty
 case " $* " in
   *" --version "*) printf '%s\n' "stand-in for nvcc" "" "" "Cuda compilation tools, release 12.8, V12.8.0"; exit ;;
   *" --list-gpu-code "*) echo sm_80; exit ;;
@@ -25,4 +25,4 @@ else for source in "${sources[@]}"; do : > "$folder/$(basename "$source" .cu).pt
 STAND_IN
 chmod +x "$target/toolkit/bin/nvcc"
 export CARGO_TARGET_DIR=$target NVCC=$target/toolkit/bin/nvcc PATH=$target/toolkit/bin:$PATH CUDA_COMPUTE_CAP=80
-exec cargo clippy --locked --lib --example candle_cuda --features candle-cuda -- -D warnings
+exec cargo clippy --locked --manifest-path bindings/candle/Cargo.toml --lib --example candle_cuda --features cuda -- -D warnings

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The C interface: its unit tests, the header against the source, the examples in C and Python, and the code blocks of
-# docs/linking/c.md. Needs a C compiler; the parts for cbindgen and numpy install them below the target folder.
-# Skips what cannot be installed, or fails where CI_REQUIRE names it (cbindgen, numpy).
+# docs/linking/c.md. Needs a C compiler; cbindgen and numpy are installed below the target folder. If one cannot be
+# installed, its part is skipped, or fails if CI_REQUIRE names it (cbindgen, numpy).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CBINDGEN=0.29.4 NUMPY=2.4.6
-target=${CARGO_TARGET_DIR:-$PWD/capi/target}
+target=${CARGO_TARGET_DIR:-$PWD/bindings/c/target}
 export CARGO_TARGET_DIR=$target
 work=$target/capi-test
 mkdir -p "$work"
-manifest=capi/Cargo.toml
+manifest=bindings/c/Cargo.toml
 
 retry() { local i; for i in 1 2 3; do "$@" && return; echo "try $i failed: $*"; sleep $((i * 10)); done; return 1; }
 missing() {
@@ -22,22 +22,22 @@ cargo build --locked --manifest-path "$manifest"
 library=$target/debug/libmamba_kernels.so
 [ "$(uname -s)" != Darwin ] || library=$target/debug/libmamba_kernels.dylib
 
-# the header is what the source says, and is valid C and C++
+# the header is what cbindgen generates, and valid C and C++
 tools=$target/tools
 if [ "$("$tools/bin/cbindgen" --version 2>/dev/null)" = "cbindgen $CBINDGEN" ] ||
   retry cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" --version "$CBINDGEN" cbindgen; then
-  "$tools/bin/cbindgen" --config capi/cbindgen.toml --output "$work/mamba_kernels.h" capi
-  diff -u capi/include/mamba_kernels.h "$work/mamba_kernels.h" || { echo "the header is not that of the source"; exit 1; }
+  "$tools/bin/cbindgen" --config bindings/c/cbindgen.toml --output "$work/mamba_kernels.h" bindings/c
+  diff -u bindings/c/include/mamba_kernels.h "$work/mamba_kernels.h" || { echo "the header differs from what cbindgen generates"; exit 1; }
 else missing cbindgen "it cannot be installed"; fi
-echo '#include "mamba_kernels.h"' | cc -std=c11 -Wall -Wextra -Werror -pedantic -Icapi/include -fsyntax-only -xc -
-echo '#include "mamba_kernels.h"' | c++ -std=c++11 -Wall -Wextra -Werror -pedantic -Icapi/include -fsyntax-only -xc++ -
+echo '#include "mamba_kernels.h"' | cc -std=c11 -Wall -Wextra -Werror -pedantic -Ibindings/c/include -fsyntax-only -xc -
+echo '#include "mamba_kernels.h"' | c++ -std=c++11 -Wall -Wextra -Werror -pedantic -Ibindings/c/include -fsyntax-only -xc++ -
 
-compile_and_run() { # SOURCE: as C, against the shared library
-  cc -std=c11 -Wall -Wextra -Werror -pedantic -Icapi/include "$1" -o "$work/program" \
+compile_and_run() { # SOURCE: compiles it as C and links it with the shared library
+  cc -std=c11 -Wall -Wextra -Werror -pedantic -Ibindings/c/include "$1" -o "$work/program" \
     -L"$target/debug" -lmamba_kernels -lm -Wl,-rpath,"$target/debug"
   "$work/program"
 }
-compile_and_run capi/examples/scan.c
+compile_and_run bindings/c/examples/scan.c
 
 # every code block of the guide
 rm -f "$work"/block-*
@@ -48,6 +48,6 @@ for block in "$work"/block-*.c; do compile_and_run "$block"; done
 python=$work/venv/bin/python
 if "$python" -c "import numpy; assert numpy.__version__ == '$NUMPY'" 2>/dev/null ||
   { python3 -m venv "$work/venv" && retry "$python" -m pip install --quiet "numpy==$NUMPY"; }; then
-  "$python" capi/examples/scan.py "$library"
+  "$python" bindings/c/examples/scan.py "$library"
   for block in "$work"/block-*.py; do MAMBA_KERNELS_LIBRARY=$library "$python" "$block"; done
 else missing numpy "it cannot be installed"; fi

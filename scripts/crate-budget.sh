@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The number of crates that a build of mamba-kernels compiles beside itself, against the budget that README.md states.
-# A new dependency that exceeds it is a decision, not an accident: raise the number here and there together.
+# The number of crates that a build of mamba-kernels compiles besides itself, against the budget that README.md states.
+# To add a dependency that exceeds it, raise the number here and in README.md together.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# crates FEATURES...: distinct crates below this one, on this platform, build dependencies and macros included
+# crates FEATURES...: the number of distinct dependencies on this platform, build dependencies and macros included
 crates() {
   cargo tree --locked --edges normal,build --prefix none --format '{p}' "$@" | sed 's/ (.*//' | sort -u |
     grep -vc '^mamba-kernels '

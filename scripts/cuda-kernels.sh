@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Compiles every CUDA kernel for every architecture and makes what is committed of that:
+# Compiles every CUDA kernel for every architecture and writes the files that are committed:
 #   docs/cuda-report.md   registers, spills, shared memory, occupancy, the scan's instructions
 #   cuda/ptx/*.ptx        the images that the crate embeds
 # scripts/cuda-kernels.sh           writes them
-# scripts/cuda-kernels.sh --check   compares them with what the sources produce; fails where they differ
+# scripts/cuda-kernels.sh --check   compares them with what the sources produce; fails if they differ
 # Needs Python 3 with venv on x86-64 Linux, no GPU, no driver and no toolkit: pinned compilers come from PyPI, once, into
 # MAMBA_KERNELS_CUDA_TOOLS or ~/.cache.
 set -euo pipefail

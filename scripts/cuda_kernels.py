@@ -27,21 +27,21 @@ MACHINES = {
     100: (65536, 228, 2048, 32, 1),
     120: (65536, 100, 1536, 24, 1),
 }
-STATED = [80, 90, 100]  # where a kernel must reach the blocks per multiprocessor of its KERNEL_BOUNDS
+STATED = [80, 90, 100]  # architectures on which a kernel must reach the blocks per multiprocessor of its KERNEL_BOUNDS
 
 # Dynamic shared memory of a launch: cuda/args.h. RMSNorm for a row of 2560 channels.
 DYNAMIC = {
     "mk_linear_exact_128": 32768,
     "mk_linear_exact_64": 16384,
-    "mk_linear_fast_f16": 49152,
-    "mk_linear_fast_bf16": 49152,
+    "mk_linear_tensor_cores_f16": 49152,
+    "mk_linear_tensor_cores_bf16": 49152,
     "mk_rms_norm": 10240,
 }
 
 # The scan's loop over tokens: channel-states of one thread in an iteration, and the instructions that the formula
 # needs for them. Per channel-state: delta * a, three for the integer and the fraction of the exponent, five fused
 # multiply-adds for 2^x, one to scale, du * b, the state: 12; and the sum of y: 13. Then the loads: b and c four states
-# at a time, a likewise where it lies in shared memory, delta with du per token. Then the sum over four lanes.
+# at a time, a likewise if it lies in shared memory, delta with du per token. Then the sum over four lanes.
 SCAN = {
     "mk_scan_exact_4": (16, 16 * 13 + 12 + (3 + 3 + 6 + 1), "4 tokens; 3 shuffles, 3 additions, 6 selections, 1 store"),
     "mk_scan_exact_16": (16, 16 * 13 + 13 + (2 + 2 + 1), "1 token; 2 shuffles, 2 additions, 1 store"),
@@ -60,7 +60,7 @@ def run(*command):
 def compile_for(architecture, folder):
     """ptxas' report by kernel: registers, bytes of stack, spill stores, spill loads, static shared memory."""
     cubin = folder / f"sm_{architecture}.cubin"
-    log = run(BIN / "nvcc", *OPTIONS, f"-arch=sm_{architecture}", "-cubin", "-Xptxas", "-v", "-o", cubin,
+    log = run(BIN / "nvcc", *OPTIONS, f"-arch=sm_{architecture}", "-cubin", f"-I{SOURCES}", "-Xptxas", "-v", "-o", cubin,
               SOURCES / "kernels.cu")
     kernels, name = {}, None
     for line in log.splitlines():
@@ -104,7 +104,7 @@ def instruction_loops(cubin, kernel):
 
 
 def scan_loop(cubin, kernel):
-    """The loop over tokens that runs where all states are there and no exponent is out of range: the one with the
+    """The loop over tokens for the case that all states exist and no exponent is out of range: the one with the
     most fused multiply-adds that has neither clamps nor conditions inside."""
     loops = [loop for loop in instruction_loops(cubin, kernel) if not {"FMNMX", "BSSY"} & set(loop)]
     return max(loops, key=lambda loop: loop.count("FFMA"))
@@ -113,9 +113,10 @@ def scan_loop(cubin, kernel):
 def image(capability):
     """PTX of all kernels by the pinned NVRTC, without comments."""
     nvrtc = ctypes.CDLL(str(next((NVIDIA / "cuda_nvrtc" / "lib").glob("libnvrtc.so.*"))))
-    headers = sorted(path for path in SOURCES.iterdir() if path.suffix in {".h", ".cuh", ".cu"})
+    headers = sorted(path for path in SOURCES.rglob("*") if path.suffix in {".h", ".cuh", ".cu"}
+                     and "executor" not in path.relative_to(SOURCES).parts)
     texts = (ctypes.c_char_p * len(headers))(*[path.read_bytes() for path in headers])
-    names = (ctypes.c_char_p * len(headers))(*[path.name.encode() for path in headers])
+    names = (ctypes.c_char_p * len(headers))(*[path.relative_to(SOURCES).as_posix().encode() for path in headers])
     program = ctypes.c_void_p()
     source = (SOURCES / "kernels.cu").read_bytes()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", len(headers), texts, names):
@@ -178,10 +179,10 @@ def report(compiled, kernel_bounds, images, problems):
         static = compiled[90][1][name][4]
         out.append(f"| `{name}` | {threads} | {static} | {dynamic} | {stated} | " + " | ".join(row) + " |")
     out += ["", "## Instructions of the scan", ""]
-    out += ["The loop over tokens in the machine code of sm_90, by nvdisasm, as it runs where all states of a lane are there",
+    out += ["The loop over tokens in the machine code of sm_90, by nvdisasm, for the case that all states of a lane exist",
             "and no exponent is out of range. *Needed* is what the formula needs: 13 instructions per channel and state (12",
             "without y): delta · a, three for the integer and the fraction of the exponent, five fused multiply-adds for 2^x,",
-            "one to scale it, du · b, the state, and y; the loads of b and c, four states each, of a where shared memory has",
+            "one to scale it, du · b, the state, and y; the loads of b and c, four states each, of a if shared memory has",
             "it, and of delta with du; and what joins the lanes. The rest is loop and addresses.", ""]
     out += ["| kernel | channel-states | instructions | per channel-state | needed | ratio | an iteration is |", "|---" * 7 + "|"]
     for name, (states, needed, what) in SCAN.items():

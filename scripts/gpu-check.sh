@@ -6,9 +6,9 @@
 #                                             there, MAMBA_KERNELS_BINARIES=FOLDER scripts/gpu-check.sh
 # 1. the suite of all backends and the CUDA tests, the device required; the same text from the demo model as on the CPU
 # 2. the suite, with few cases, under compute-sanitizer: memory accesses, and races in shared memory
-# 3. the time of each kernel by CUDA events, beside ceilings that are measured in the same run (scripts/gpu-times.cu)
-# 4. the times of PyTorch for the same matrix products, where it is installed
-# A step that fails is counted and does not stop the rest; a tool that is missing is named.
+# 3. the time of each kernel by CUDA events, with ceilings measured in the same run (scripts/gpu-times.cu)
+# 4. the times of PyTorch for the same matrix products, if it is installed
+# A step that fails is counted and does not stop the rest; a missing tool is named.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 FEATURES=cli,demo,cuda
@@ -67,7 +67,7 @@ else missing "compute-sanitizer is not installed"; fi
 # 3. timings
 times() {
   local program; program=$(mktemp)
-  nvcc -std=c++17 -O2 --fmad=false -arch=native -o "$program" scripts/gpu-times.cu && "$program"
+  nvcc -std=c++17 -O2 --fmad=false -arch=native -Icuda -o "$program" scripts/gpu-times.cu && "$program"
   local status=$?; rm -f "$program"; return $status
 }
 export -f times

@@ -1,4 +1,4 @@
-// Times every kernel with CUDA events at the shapes of mamba-130m and mamba-2.8b, beside bandwidth and arithmetic that
+// Times every kernel with CUDA events at the shapes of mamba-130m and mamba-2.8b, with the bandwidth and arithmetic that
 // are measured in the same run. scripts/gpu-check.sh compiles it with the machine's nvcc and runs it.
 //
 // Activations are f32, weights bf16. A line has the median time of a launch, the bytes that must move and the floating
@@ -123,7 +123,7 @@ static void linear(const std::string& name, int64_t tokens, int64_t k, int64_t n
     const std::string shape = name + "/m" + std::to_string(tokens) + "_k" + std::to_string(k) + "_n" + std::to_string(n);
     if (tokens <= 8) {
         const dim3 grid(ceil_div(n, 16), ceil_div(tokens, 8));
-        line(shape + "/few", time_of([&] { mk_linear_few_bf16<<<grid, 128>>>(args); }), bytes, flops);
+        line(shape + "/few_rows", time_of([&] { mk_linear_few_rows_bf16<<<grid, 128>>>(args); }), bytes, flops);
         return;
     }
     const dim3 large(ceil_div(tokens, 128), ceil_div(n, 128)), small(ceil_div(tokens, 64), ceil_div(n, 64));
@@ -132,18 +132,18 @@ static void linear(const std::string& name, int64_t tokens, int64_t k, int64_t n
     } else {
         line(shape + "/exact_64", time_of([&] { mk_linear_exact_64<<<small, 256, 16384>>>(args); }), bytes, flops);
     }
-    LinearArgs fast = args;
+    LinearArgs aligned = args;
     void* const converted = memory(tokens * stride * 2);
     ConvertArgs convert{args.input, converted, k, stride, tokens, k, MK_F32, MK_BF16};
-    fast.input = converted;
-    fast.input_stride = stride;
-    fast.input_type = MK_BF16;
+    aligned.input = converted;
+    aligned.input_stride = stride;
+    aligned.input_type = MK_BF16;
     const dim3 rows(ceil_div(k, 1024), static_cast<unsigned>(std::min<int64_t>(tokens, 65535)));
     const double time = time_of([&] {
         mk_convert<<<rows, 256>>>(convert);
-        mk_linear_fast_bf16<<<large, 256, 49152>>>(fast);
+        mk_linear_tensor_cores_bf16<<<large, 256, 49152>>>(aligned);
     });
-    line(shape + "/fast", time, bytes + 4.0 * tokens * k, flops, true);
+    line(shape + "/tensor_cores", time, bytes + 4.0 * tokens * k, flops, true);
 }
 
 static void conv_and_scan(int64_t sequences, int64_t length, int64_t channels) {

@@ -8,7 +8,6 @@
 //! - [`Backend`]: one method per op; [`Reference`] is the oracle in f64, [`Cpu`] the exact CPU backend
 //! - [`Batch`]: ragged batches, so that prefill, decode, packing and continuous batching are one call
 //! - `model` (feature `model`, on by default): published checkpoints, state and generation
-//! - `candle` (feature `candle`): the same on candle's tensors, and its Mamba model
 //!
 //! # One result, bit for bit
 //! Every op of [`Cpu`] is defined as a fixed sequence of IEEE-754 binary32 operations. Thread count, batch, order of
@@ -34,22 +33,24 @@
 
 pub mod arrays;
 mod backend;
-#[cfg(feature = "candle")]
-pub mod candle;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod list;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod ops;
 pub mod reference;
 
-pub use arrays::{Batch, DType, Element, Error, Result, Rows, Scalar, Slot, Storage};
-pub use backend::{Availability, Backend, WeightMatrix, best, list};
+pub use arrays::{
+    Batch, DType, Element, Error, Memory, Result, Rows, Scalar, Slot, Storage, WeightFormat, WeightMatrix,
+};
+pub use backend::Backend;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
 pub use half::{bf16, f16};
+pub use list::{Availability, best, list};
 pub use reference::Reference;
 
 /// The README's examples, as tests.

@@ -12,7 +12,7 @@ pub fn fma_peak(isa: Isa, threads: usize) -> f64 {
     threads as f64 * flops as f64 / best.fold(f64::INFINITY, f64::min)
 }
 
-/// The bf16 dot product instruction from registers, in FLOP per second; 0 where the instruction set has none.
+/// The bf16 dot product instruction from registers, in FLOP per second; 0 if the instruction set has none.
 pub fn bf16_dot_peak(isa: Isa, threads: usize) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {

@@ -28,7 +28,7 @@ impl Level {
 pub struct Levels([usize; 3]);
 
 impl Levels {
-    /// As Linux tells, or sizes that are common where it tells nothing.
+    /// From Linux, or common sizes if it reports none.
     pub fn detect() -> Self {
         let mut sizes = [32 << 10, 1 << 20, 32 << 20];
         for index in 0..8 {

@@ -27,7 +27,7 @@ impl Traffic {
         }
     }
 
-    /// The forms that compete. Stores past the caches count for writing only.
+    /// The forms that compete. Non-temporal stores count for writing only.
     fn forms(self, level: Level) -> Vec<Form> {
         let form = |streams, ahead, past| Form { streams, ahead, past };
         let mut forms: Vec<Form> = [1, 2, 4].map(|streams| form(streams, 0, false)).into();
@@ -44,7 +44,7 @@ impl Traffic {
     }
 }
 
-/// Forms that are measured again when a ceiling is asked for once more.
+/// Forms that are measured again when a ceiling is measured again.
 const CONTENDERS: usize = 2;
 
 /// Elements by which the target starts later than the source.
@@ -67,7 +67,7 @@ impl Memory {
     pub fn new() -> Self {
         let area = || {
             let mut area = MmapMut::map_anon(BYTES).expect("there is memory");
-            // large pages where the system gives them; it may refuse
+            // huge pages if the system grants them; it may refuse
             #[cfg(target_os = "linux")]
             let _ = area.advise(Advice::HugePage);
             area.fill(0);
@@ -91,7 +91,7 @@ impl Memory {
         self.levels.of(bytes, threads)
     }
 
-    /// Bytes per second, the most of the forms that were fastest when first asked.
+    /// Bytes per second, the best of the forms that were fastest in the first measurement.
     pub fn bandwidth(&mut self, traffic: Traffic, level: Level, threads: usize) -> f64 {
         let key = (traffic, level, threads);
         let forms = self.best.get(&key).cloned().unwrap_or_else(|| traffic.forms(level));

@@ -7,9 +7,9 @@ use mamba_kernels::cpu::Isa;
 pub struct Form {
     /// Parts of the array that are gone through side by side: 1, 2, 4 or 8.
     pub streams: usize,
-    /// Bytes ahead at which memory is asked for; 0 asks for none.
+    /// Prefetch distance in bytes; 0 is no prefetch.
     pub ahead: usize,
-    /// Stores past the caches.
+    /// Non-temporal stores.
     pub past: bool,
 }
 

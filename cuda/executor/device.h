@@ -1,7 +1,7 @@
 // The CUDA C++ that kernels may use, on the host. It is included before a .cu file, in place of nvcc's own
 // declarations.
 //
-// Everything with a body is in an unnamed namespace or is a template of types from one, so that the plain and
+// Everything with a body is in an unnamed namespace or is a template of types from one, so the plain and
 // the checked build of the same code stay apart when they are linked together.
 #pragma once
 #define MAMBA_EXECUTOR 1

@@ -13,7 +13,7 @@ struct Dim3 {
     unsigned x, y, z;
 };
 
-// Where in the source a collective operation stands.
+// The place of a collective operation in the source.
 struct Location {
     const char* file;
     int line;

@@ -1,7 +1,7 @@
 //! [`Batch`]: sequences of any lengths, packed one after the other, and the state slot of each.
 #![forbid(unsafe_code)]
 
-use crate::arrays::{Error, Result};
+use super::error::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Slot(u32);
 
 impl Slot {
-    /// A sequence that is there to fill up a batch: its outputs are zeros, and no state is read or written.
+    /// A sequence that only fills up a batch: its outputs are zeros, and no state is read or written.
     pub const PADDING: Slot = Slot(u32::MAX);
 
     /// The slot at `index` of the pool. `u32::MAX` is [`Slot::PADDING`].
@@ -40,10 +40,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch from token offsets (`cu_seqlens`, one more than there are sequences) and one slot per sequence.
+    /// A batch from token offsets (`cu_seqlens`, one more than the number of sequences) and one slot per sequence.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the offsets do not start at 0 or decrease, their number is not that of the slots
+    /// [`Error::Argument`] if the offsets do not start at 0 or decrease, their number is not that of the slots
     /// plus one, or two sequences share a slot.
     pub fn new(offsets: &[usize], slots: &[Slot]) -> Result<Self> {
         const OP: &str = "Batch::new";
@@ -80,7 +80,7 @@ impl Batch {
     /// Sequences of these lengths in the slots 0, 1, 2...
     ///
     /// # Errors
-    /// [`Error::Argument`] where the sum of the lengths, or their number, is too large.
+    /// [`Error::Argument`] if the sum of the lengths, or their number, is too large.
     pub fn from_lengths(lengths: &[usize]) -> Result<Self> {
         const OP: &str = "Batch::from_lengths";
         let mut offsets = vec![0usize];
@@ -105,7 +105,7 @@ impl Batch {
     /// One token for each of these slots: a decode step.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a slot occurs twice.
+    /// [`Error::Argument`] if a slot occurs twice.
     pub fn decode(slots: &[Slot]) -> Result<Self> {
         let offsets: Vec<usize> = (0..=slots.len()).collect();
         Self::new(&offsets, slots)
@@ -121,12 +121,12 @@ impl Batch {
         self.slots.len()
     }
 
-    /// Whether there is no sequence at all.
+    /// Whether the batch has no sequence.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The token offsets, one more than there are sequences.
+    /// The token offsets, one more than the number of sequences.
     pub fn offsets(&self) -> &[usize] {
         &self.offsets
     }
@@ -141,7 +141,7 @@ impl Batch {
         self.slots_needed
     }
 
-    /// A number that no other batch of this process has, but for clones of this one: a key under which a backend
+    /// A number that no other batch of this process has, except clones of this one: a key under which a backend
     /// may keep the offsets on a device.
     pub fn id(&self) -> u64 {
         self.id

@@ -1,4 +1,4 @@
-//! Storage types: what an array holds. Arithmetic is always binary32 (and f64 in the oracle).
+//! Storage types: what an array holds. Arithmetic is always in f32 (in f64 in the reference).
 #![forbid(unsafe_code)]
 
 use bytemuck::Pod;
@@ -9,11 +9,11 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DType {
-    /// IEEE-754 binary32.
+    /// IEEE-754 single precision.
     F32,
-    /// IEEE-754 binary16.
+    /// IEEE-754 half precision.
     F16,
-    /// bfloat16: the upper half of a binary32.
+    /// bfloat16: the upper half of an f32.
     BF16,
     /// Token ids.
     U32,
@@ -62,7 +62,7 @@ pub trait Scalar: Pod + Send + Sync + fmt::Debug + sealed::Sealed {
 /// A floating-point storage type of activations and weights: `f32`, `f16` or `bf16`.
 ///
 /// Widening is exact; narrowing rounds to nearest, ties to even.
-pub trait Element: Scalar + crate::cpu::simd::Lanes + crate::cpu::compiled::Compiled {
+pub trait Element: Scalar {
     /// Widens, exactly.
     fn to_f32(self) -> f32;
     /// Rounds to nearest even.
@@ -71,6 +71,48 @@ pub trait Element: Scalar + crate::cpu::simd::Lanes + crate::cpu::compiled::Comp
     fn to_f64(self) -> f64;
     /// Rounds to nearest even, once.
     fn from_f64(value: f64) -> Self;
+    /// Keeps a number of the same type as it is; converts any other by way of f32.
+    #[inline]
+    fn convert<T: Element>(value: T) -> Self {
+        if T::DTYPE == Self::DTYPE { bytemuck::cast(value) } else { Self::from_f32(value.to_f32()) }
+    }
+}
+
+/// Runs a body with `$T` standing for the element type of a [`DType`](crate::DType).
+///
+/// The body is compiled once for each of `f32`, `f16` and `bf16`. A `DType` that is no [`Element`] runs `else`, which
+/// has the type of the body.
+///
+/// ```
+/// use mamba_kernels::{DType, with_element_type};
+///
+/// fn bytes(dtype: DType, len: usize) -> Option<usize> {
+///     with_element_type!(dtype, T => len.checked_mul(size_of::<T>()), else => None)
+/// }
+///
+/// assert_eq!(bytes(DType::BF16, 3), Some(6));
+/// assert_eq!(bytes(DType::F32, 3), Some(12));
+/// assert_eq!(bytes(DType::U32, 3), None);
+/// ```
+#[macro_export]
+macro_rules! with_element_type {
+    ($dtype:expr, $T:ident => $body:expr, else => $other:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = $crate::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = $crate::bf16;
+                $body
+            }
+            _ => $other,
+        }
+    };
 }
 
 impl Scalar for u32 {
@@ -98,10 +140,10 @@ impl Element for f32 {
     }
 }
 
-/// `value` in binary32: toward zero, with the last bit set where that is not exact.
+/// `value` rounded to an f32 by round-to-odd: toward zero, with the last bit set if that is not exact.
 ///
-/// That bit stands for all that was cut off, so that the next rounding, to a type of at most 22 digits, is as one
-/// rounding of `value`. The conversions of `half` are not: they round twice, or drop bits that decide a tie.
+/// The set bit stands for everything that was cut off, so a second rounding to a type of at most 22 significant bits
+/// gives the same as one rounding of `value`. The conversions of `half` round twice, or drop bits that decide a tie.
 fn round_to_odd(value: f64) -> f32 {
     let nearest = value as f32;
     if f64::from(nearest) == value || value.is_nan() {

@@ -19,7 +19,7 @@ pub enum Error {
         /// What was passed.
         found: String,
     },
-    /// Memory for a buffer or for scratch space could not be had.
+    /// There is not enough memory for a buffer or for scratch space.
     #[error("{op}: out of memory for {elements} elements of {dtype}")]
     OutOfMemory {
         /// The op that asked for the memory.
@@ -34,13 +34,13 @@ pub enum Error {
     Unavailable {
         /// The backend's name.
         backend: String,
-        /// Why it is not there, and what would bring it.
+        /// Why it is missing, and what would provide it.
         reason: String,
     },
-    /// A device failed at work that was asked of it: a kernel that it could not run, or a copy.
+    /// A device failed to run a kernel or a copy.
     #[error("{operation} failed on the device: {reason}")]
     Device {
-        /// What was asked: a kernel by its symbol, or a copy.
+        /// The kernel, by its symbol, or the copy.
         operation: String,
         /// What the device, or its driver, said.
         reason: String,
@@ -51,7 +51,8 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn argument(
+    /// An [`Error::Argument`], for ops and bindings outside this crate too.
+    pub fn argument(
         op: &'static str,
         argument: &'static str,
         expected: impl Display,
@@ -75,7 +76,7 @@ pub(crate) fn expect_size(
     Err(Error::argument(op, argument, format_args!("{what} = {expected}"), found))
 }
 
-/// The product of `sizes`, or an error where it does not fit in 64 bits.
+/// The product of `sizes`, or an error if it does not fit in 64 bits.
 pub(crate) fn checked_product(op: &'static str, argument: &'static str, sizes: &[usize]) -> Result<usize> {
     sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).ok_or_else(|| {
         Error::argument(op, argument, "a size that fits in memory", format_args!("the product of {sizes:?}"))

@@ -1,11 +1,11 @@
-//! What the backends in the host's memory share: buffers are `Vec`s and views are slices.
+//! Buffers in the host's memory, for the backends whose buffers are `Vec`s and whose views are slices.
 #![forbid(unsafe_code)]
 
-use crate::arrays::Scalar;
-use crate::arrays::{Error, Result, expect_size};
-use crate::cpu::ask_for_large_pages;
+use super::element::Scalar;
+use super::error::{Error, Result, expect_size};
+use super::huge_pages::advise_vec;
 
-/// A vector of `len` zeros, or an error where there is no memory for it.
+/// A vector of `len` zeros, or an error if there is no memory for it.
 pub(crate) fn zeros<T: Scalar>(op: &'static str, len: usize) -> Result<Vec<T>> {
     let mut vec = Vec::new();
     reserve(op, &mut vec, len)?;
@@ -13,7 +13,7 @@ pub(crate) fn zeros<T: Scalar>(op: &'static str, len: usize) -> Result<Vec<T>> {
     Ok(vec)
 }
 
-/// A copy of `host`, or an error where there is no memory for it.
+/// A copy of `host`, or an error if there is no memory for it.
 pub(crate) fn copied<T: Scalar>(op: &'static str, host: &[T]) -> Result<Vec<T>> {
     let mut vec = Vec::new();
     reserve(op, &mut vec, host.len())?;
@@ -24,7 +24,21 @@ pub(crate) fn copied<T: Scalar>(op: &'static str, host: &[T]) -> Result<Vec<T>> 
 fn reserve<T: Scalar>(op: &'static str, vec: &mut Vec<T>, len: usize) -> Result<()> {
     let no_memory = |_| Error::OutOfMemory { op, elements: len, dtype: T::DTYPE.name() };
     vec.try_reserve_exact(len).map_err(no_memory)?;
-    ask_for_large_pages(vec);
+    advise_vec(vec);
+    Ok(())
+}
+
+/// Copies `source` over `target`: [`Backend::write`](crate::Backend::write) on slices.
+pub(crate) fn write<T: Scalar>(source: &[T], target: &mut [T]) -> Result<()> {
+    expect_host("write", target.len(), source.len())?;
+    target.copy_from_slice(source);
+    Ok(())
+}
+
+/// Copies `source` to `host`: [`Backend::read`](crate::Backend::read) on slices.
+pub(crate) fn read<T: Scalar>(source: &[T], host: &mut [T]) -> Result<()> {
+    expect_host("read", source.len(), host.len())?;
+    host.copy_from_slice(source);
     Ok(())
 }
 
@@ -33,57 +47,18 @@ pub(crate) fn expect_host(op: &'static str, view: usize, host: usize) -> Result<
     expect_size(op, "host", "the elements of the view", view, host)
 }
 
-/// The associated types and the memory methods of a [`Backend`](crate::Backend) whose memory is the host's.
-macro_rules! host_memory {
-    () => {
-        type View<'a, T: Scalar> = &'a [T];
-        type ViewMut<'a, T: Scalar> = &'a mut [T];
-        type Buffer<T: Scalar> = Vec<T>;
-
-        fn zeros<T: Scalar>(&self, len: usize) -> Result<Vec<T>> {
-            crate::arrays::host::zeros("zeros", len)
-        }
-
-        fn upload<T: Scalar>(&self, host: &[T]) -> Result<Vec<T>> {
-            crate::arrays::host::copied("upload", host)
-        }
-
-        fn write<T: Scalar>(&self, host: &[T], target: &mut [T]) -> Result<()> {
-            crate::arrays::host::expect_host("write", target.len(), host.len())?;
-            target.copy_from_slice(host);
-            Ok(())
-        }
-
-        fn read<T: Scalar>(&self, source: &[T], host: &mut [T]) -> Result<()> {
-            crate::arrays::host::expect_host("read", source.len(), host.len())?;
-            host.copy_from_slice(source);
-            Ok(())
-        }
-
-        fn view<'a, T: Scalar>(&self, buffer: &'a Vec<T>) -> &'a [T] {
-            buffer
-        }
-
-        fn view_mut<'a, T: Scalar>(&self, buffer: &'a mut Vec<T>) -> &'a mut [T] {
-            buffer
-        }
-    };
-}
-
-pub(crate) use host_memory;
-
 #[cfg(test)]
 mod tests {
-    use crate::{Backend, Reference};
+    use super::*;
 
     #[test]
     fn a_copy_of_another_length_names_what_was_expected() {
-        let error = Reference.read(&[1.0f32, 2.0][..], &mut [0.0; 3]).unwrap_err();
+        let error = read(&[1.0f32, 2.0], &mut [0.0; 3]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "read: argument `host`: expected the elements of the view = 2, found 3"
         );
-        let error = Reference.write(&[1.0f32, 2.0], &mut [0.0; 3][..]).unwrap_err();
+        let error = write(&[1.0f32, 2.0], &mut [0.0; 3]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "write: argument `host`: expected the elements of the view = 3, found 2"

@@ -1,7 +1,7 @@
 //! [`Rows`]: a borrowed row-major matrix with a row stride.
 #![forbid(unsafe_code)]
 
-use crate::arrays::{Error, Result};
+use super::error::{Error, Result};
 use std::ops::Range;
 
 /// Borrowed memory of a backend that knows how many elements it spans.
@@ -12,7 +12,7 @@ pub trait Storage: Sized {
     /// The elements `range`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the range is not within `0..elements()`.
+    /// [`Error::Argument`] if the range is not within `0..elements()`.
     fn slice(self, range: Range<usize>) -> Result<Self>;
 }
 
@@ -61,7 +61,7 @@ impl<S: Storage> Rows<S> {
     /// The first `rows * cols` elements of `data`, without gaps.
     ///
     /// # Errors
-    /// [`Error::Argument`] where `data` is too short.
+    /// [`Error::Argument`] if `data` is too short.
     pub fn new(data: S, rows: usize, cols: usize) -> Result<Self> {
         Self::strided(data, 0, rows, cols, cols)
     }
@@ -69,7 +69,7 @@ impl<S: Storage> Rows<S> {
     /// Row `i` is `data[offset + i * stride ..][..cols]`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where `stride < cols`, or the last row ends past `data`.
+    /// [`Error::Argument`] if `stride < cols`, or the last row ends past `data`.
     pub fn strided(data: S, offset: usize, rows: usize, cols: usize, stride: usize) -> Result<Self> {
         if stride < cols {
             return Err(Error::argument("Rows", "stride", format_args!("at least cols = {cols}"), stride));
@@ -95,7 +95,7 @@ impl<S: Storage> Rows<S> {
     /// The columns `range` of every row.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the range is not within `0..cols`.
+    /// [`Error::Argument`] if the range is not within `0..cols`.
     pub fn columns(self, range: Range<usize>) -> Result<Self> {
         if range.start > range.end || range.end > self.cols {
             let expected = format_args!("a range within 0..{}", self.cols).to_string();
@@ -109,7 +109,7 @@ impl<S: Storage> Rows<S> {
     /// The rows `range`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the range is not within `0..rows`.
+    /// [`Error::Argument`] if the range is not within `0..rows`.
     pub fn range(self, range: Range<usize>) -> Result<Self> {
         if range.start > range.end || range.end > self.rows {
             let expected = format_args!("a range within 0..{}", self.rows).to_string();
@@ -152,12 +152,12 @@ impl<S: Storage> Rows<S> {
 }
 
 impl<'a, T> Rows<&'a [T]> {
-    /// Where row 0 starts. A view without rows may lie past its data: then nothing may be read there.
+    /// The address of row 0. A view without rows may lie past its data: then nothing may be read there.
     pub(crate) fn start(&self) -> *const T {
         self.data.as_ptr().wrapping_add(self.offset)
     }
 
-    /// Row `i`. Panics where `i` is not below `rows()`.
+    /// Row `i`. Panics if `i` is not below `rows()`.
     pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         &self.data[self.offset + i * self.stride..][..self.cols]
@@ -165,12 +165,12 @@ impl<'a, T> Rows<&'a [T]> {
 }
 
 impl<T> Rows<&mut [T]> {
-    /// Where row 0 starts. A view without rows may lie past its data: then nothing may be written there.
+    /// The address of row 0. A view without rows may lie past its data: then nothing may be written there.
     pub(crate) fn start_mut(self) -> *mut T {
         self.data.as_mut_ptr().wrapping_add(self.offset)
     }
 
-    /// Row `i`. Panics where `i` is not below `rows()`.
+    /// Row `i`. Panics if `i` is not below `rows()`.
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         &mut self.data[self.offset + i * self.stride..][..self.cols]

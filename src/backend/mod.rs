@@ -1,21 +1,8 @@
 //! [`Backend`]: one method per op, over memory that the backend defines; and what this machine has.
 #![forbid(unsafe_code)]
 
-use crate::arrays::Batch;
-use crate::arrays::{DType, Element, Scalar};
-use crate::arrays::{Error, Result};
-use crate::arrays::{Rows, Storage};
+use crate::arrays::{Element, Error, Memory, Result, Rows, Scalar, WeightFormat};
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
-
-/// A weight matrix in the form that a backend packed it into.
-pub trait WeightMatrix: Send + Sync {
-    /// Output features: the rows of `[rows, cols]`, PyTorch's `Linear.weight`.
-    fn rows(&self) -> usize;
-    /// Input features.
-    fn cols(&self) -> usize;
-    /// The type that the weights are stored in.
-    fn dtype(&self) -> DType;
-}
 
 /// A way to execute the ops: the reference, the CPU, or a GPU.
 ///
@@ -47,15 +34,7 @@ pub trait WeightMatrix: Send + Sync {
 /// # Ok(())
 /// # }
 /// ```
-pub trait Backend: Sized + Send + Sync + 'static {
-    /// Borrowed memory that is read.
-    type View<'a, T: Scalar>: Copy + Storage;
-    /// Borrowed memory that is written.
-    type ViewMut<'a, T: Scalar>: Storage;
-    /// Memory that the backend owns.
-    type Buffer<T: Scalar>: Send + Sync;
-    /// A packed weight matrix.
-    type Weights: WeightMatrix;
+pub trait Backend: Memory {
     /// Scratch memory of the ops.
     type Workspace: Default + Send;
 
@@ -77,13 +56,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Copies `host` over what `target` borrows.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the lengths differ.
+    /// [`Error::Argument`](crate::Error::Argument) if the lengths differ.
     fn write<T: Scalar>(&self, host: &[T], target: Self::ViewMut<'_, T>) -> Result<()>;
 
     /// Copies what `source` borrows to `host`, once all work on it is done.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the lengths differ.
+    /// [`Error::Argument`](crate::Error::Argument) if the lengths differ.
     fn read<T: Scalar>(&self, source: Self::View<'_, T>, host: &mut [T]) -> Result<()>;
 
     /// Borrows a buffer for reading.
@@ -96,7 +75,19 @@ pub trait Backend: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Self::Weights>;
+    fn pack<W: Element>(&self, weight: Rows<&[W]>) -> Result<Self::Weights> {
+        match WeightFormat::of(W::DTYPE) {
+            Some(format) => self.pack_as(weight, format),
+            None => Err(Error::argument("pack", "weight", "a floating-point type", W::DTYPE)),
+        }
+    }
+
+    /// Packs a weight matrix in a format of the caller's choice, rounding its numbers to that format.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if this backend does not have the format,
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Self::Weights>;
 
     /// Runs `ops`, calls of this backend's ops with the workspace that it is given: work that is asked for again and
     /// again over the same memory, as a decode step is. A backend may keep it and run it as one from then on.
@@ -114,11 +105,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
         ops(workspace)
     }
 
-    /// The two branches of a Mamba block from one matrix product: see [`InProj`].
+    /// The branches of a block from one matrix product: see [`InProj`].
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) as [`InProj::validate`] says.
-    fn in_proj<T: Element>(&self, args: InProj<'_, Self, T>, workspace: &mut Self::Workspace) -> Result<()>;
+    fn in_proj<T: Element, const N: usize>(
+        &self,
+        args: InProj<'_, Self, T, N>,
+        workspace: &mut Self::Workspace,
+    ) -> Result<()>;
 
     /// A matrix product with an epilogue: see [`Linear`].
     ///
@@ -170,52 +165,4 @@ pub trait Backend: Sized + Send + Sync + 'static {
         args: Embedding<'_, Self, U>,
         workspace: &mut Self::Workspace,
     ) -> Result<()>;
-}
-
-/// One row of [`list`]: a backend and whether this machine has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Availability {
-    /// The name, as [`Backend::name`] gives it.
-    pub name: &'static str,
-    /// `Ok` with what it runs on, or `Err` with why it is absent.
-    pub status: std::result::Result<String, String>,
-}
-
-/// What a GPU would run on, or why there is none.
-fn cuda() -> std::result::Result<String, String> {
-    #[cfg(feature = "cuda")]
-    return crate::cuda::probe().map_err(|error| match error {
-        Error::Unavailable { reason, .. } => reason,
-        error => error.to_string(),
-    });
-    #[cfg(not(feature = "cuda"))]
-    Err("this build has no CUDA backend: the feature `cuda` is off".into())
-}
-
-/// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
-pub fn list() -> Vec<Availability> {
-    let cpu = crate::Cpu::builder().build();
-    vec![
-        Availability { name: "cuda", status: cuda() },
-        Availability {
-            name: "cpu",
-            status: cpu.map(|cpu| cpu.description()).map_err(|error| error.to_string()),
-        },
-        Availability { name: "reference", status: Ok("plain loops in f64, one thread".into()) },
-    ]
-}
-
-/// The name of the fastest backend that this machine has: `cpu` where there is no GPU. Where the environment asks the
-/// CPU for what it has not, its constructor says so.
-pub fn best() -> &'static str {
-    list()
-        .iter()
-        .find(|backend| backend.status.is_ok() || backend.name == "cpu")
-        .map_or("cpu", |found| found.name)
-}
-
-/// Checks that a batch covers the rows of an op's arrays.
-pub(crate) fn expect_tokens(op: &'static str, batch: &Batch, rows: usize) -> Result<()> {
-    crate::arrays::expect_size(op, "batch", "the rows of the input", rows, batch.tokens())
 }

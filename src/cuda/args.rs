@@ -1,8 +1,8 @@
-//! The argument structs of `cuda/args.h`, field by field: pointers are device addresses, 0 where there is none.
+//! The argument structs of `cuda/args.h`, field by field: pointers are device addresses, 0 for an absent one.
 #![forbid(unsafe_code)]
 
-use crate::arrays::DType;
-use crate::arrays::{Error, Result};
+use crate::arrays::{DType, Error, Result};
+use crate::ops::Epilogue;
 use bytemuck::{Pod, Zeroable};
 
 /// `MK_CONV_CUT`: rows of a span of the convolution.
@@ -14,12 +14,25 @@ pub(super) const WHOLE: usize = usize::MAX;
 /// `MK_PADDING`: the slot of padding.
 pub(super) const PADDING: u32 = u32::MAX;
 
-/// `MK_F32` and so on.
-pub(super) fn type_number(dtype: DType) -> u32 {
+/// The number of a storage type: `MK_F32` and so on.
+///
+/// # Errors
+/// A type that no kernel computes with.
+pub(super) fn type_number(op: &'static str, argument: &'static str, dtype: DType) -> Result<u32> {
     match dtype {
-        DType::F32 | DType::U32 => 0,
-        DType::F16 => 1,
-        DType::BF16 => 2,
+        DType::F32 => Ok(0),
+        DType::F16 => Ok(1),
+        DType::BF16 => Ok(2),
+        DType::U32 => Err(Error::argument(op, argument, "elements of f32, f16 or bf16", dtype.name())),
+    }
+}
+
+/// The number of an epilogue: `MK_EPILOGUE_STORE` and so on.
+pub(super) fn epilogue_number(epilogue: Epilogue) -> u32 {
+    match epilogue {
+        Epilogue::Store => 0,
+        Epilogue::Softplus => 1,
+        Epilogue::Residual => 2,
     }
 }
 
@@ -217,7 +230,15 @@ mod tests {
         assert_eq!(constant("MK_CHUNK_CUT"), CHUNK_CUT as u64);
         assert_eq!(constant("MK_PADDING"), u64::from(PADDING));
         for (name, dtype) in [("MK_F32", DType::F32), ("MK_F16", DType::F16), ("MK_BF16", DType::BF16)] {
-            assert_eq!(constant(name), u64::from(type_number(dtype)));
+            assert_eq!(type_number("test", "input", dtype).map(u64::from), Ok(constant(name)));
+        }
+        assert!(type_number("test", "input", DType::U32).is_err());
+        for (name, epilogue) in [
+            ("MK_EPILOGUE_STORE", Epilogue::Store),
+            ("MK_EPILOGUE_SOFTPLUS", Epilogue::Softplus),
+            ("MK_EPILOGUE_RESIDUAL", Epilogue::Residual),
+        ] {
+            assert_eq!(constant(name), u64::from(epilogue_number(epilogue)));
         }
     }
 }

@@ -2,11 +2,9 @@
 //! -0.0 to a multiple of 32 bytes.
 #![forbid(unsafe_code)]
 
-use super::memory::{Device, Memory};
-use crate::arrays::Rows;
-use crate::arrays::{DType, Element};
-use crate::arrays::{Error, Result, checked_product};
-use crate::backend::WeightMatrix;
+use crate::arrays::{DType, Element, Error, Result, Rows, WeightFormat, WeightMatrix, checked_product};
+use crate::cuda::memory::device::{Device, Memory};
+use crate::with_element_type;
 use std::sync::Arc;
 
 /// Bytes that the size of a row is a multiple of.
@@ -15,7 +13,7 @@ const ROW_BYTES: usize = 32;
 /// Bytes that are brought into the layout and copied at a time.
 const PIECE: usize = 1 << 22;
 
-/// A weight matrix of [`Cuda`](super::Cuda).
+/// A weight matrix of [`Cuda`](crate::Cuda).
 #[derive(Debug)]
 pub struct Weights {
     memory: Memory,
@@ -26,35 +24,51 @@ pub struct Weights {
 }
 
 impl Weights {
-    pub(super) fn new<W: Element>(device: &Arc<Device>, weight: Rows<&[W]>) -> Result<Self> {
+    /// Packs a matrix in a format that keeps each weight as a number of its own.
+    pub(super) fn new<W: Element>(
+        device: &Arc<Device>,
+        weight: Rows<&[W]>,
+        format: WeightFormat,
+    ) -> Result<Self> {
+        let no_format = || Error::argument("pack", "format", "f32, f16 or bf16", format);
+        let dtype = format.dtype().ok_or_else(no_format)?;
+        with_element_type!(dtype, S => Self::with_type::<W, S>(device, weight), else => Err(no_format()))
+    }
+
+    fn with_type<W: Element, S: Element>(device: &Arc<Device>, weight: Rows<&[W]>) -> Result<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
-        let stride = cols.checked_next_multiple_of(ROW_BYTES / size_of::<W>());
+        let stride = cols.checked_next_multiple_of(ROW_BYTES / size_of::<S>());
         let stride = stride.ok_or_else(|| {
             Error::argument("pack", "weight", "a row that fits in memory with its padding", cols)
         })?;
         let elements = checked_product("pack", "weight", &[rows, stride])?;
-        let memory = Memory::of::<W>(device, "pack", elements)?;
+        let memory = Memory::of::<S>(device, "pack", elements)?;
         if elements == 0 {
-            return Ok(Self { memory, rows, cols, stride, dtype: W::DTYPE }); // however large the other size is
+            return Ok(Self { memory, rows, cols, stride, dtype: S::DTYPE }); // however large the other size is
         }
         let mut piece = Vec::new();
-        let rows_of_piece = (PIECE / (stride * size_of::<W>()).max(1)).max(1);
+        let rows_of_piece = (PIECE / (stride * size_of::<S>()).max(1)).max(1);
         for first in (0..rows).step_by(rows_of_piece) {
             piece.clear();
             for row in first..rows.min(first + rows_of_piece) {
-                piece.extend_from_slice(weight.row(row));
-                piece.resize(piece.len() + stride - cols, W::from_f32(-0.0));
+                piece.extend(weight.row(row).iter().map(|&weight| S::convert(weight)));
+                piece.resize(piece.len() + stride - cols, S::from_f32(-0.0));
             }
-            let address = memory.address() + (first * stride * size_of::<W>()) as u64;
+            let address = memory.address() + (first * stride * size_of::<S>()) as u64;
             device.driver.upload(bytemuck::cast_slice(&piece), address)?;
         }
-        Ok(Self { memory, rows, cols, stride, dtype: W::DTYPE })
+        Ok(Self { memory, rows, cols, stride, dtype: S::DTYPE })
     }
 
-    /// The address, where the weights are of this device.
+    /// The address, if the weights are of this device.
     pub(super) fn address(&self, device: &Device, op: &'static str) -> Result<u64> {
         device.expect(op, "weight", self.memory.device().id())?;
         Ok(self.memory.address())
+    }
+
+    /// The type of the stored numbers.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
     }
 
     pub(super) fn stride(&self) -> usize {
@@ -71,7 +85,11 @@ impl WeightMatrix for Weights {
         self.cols
     }
 
-    fn dtype(&self) -> DType {
-        self.dtype
+    fn format(&self) -> WeightFormat {
+        match self.dtype {
+            DType::F16 => WeightFormat::F16,
+            DType::BF16 => WeightFormat::Bf16,
+            _ => WeightFormat::F32,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! [`Block`]: one layer, `residual += mixer(rms_norm(residual))`.
 #![forbid(unsafe_code)]
 
-use crate::arrays::{Batch, Rows};
+use crate::arrays::{Batch, Rows, WeightFormat};
 use crate::backend::Backend;
 use crate::model::checkpoint::Source;
 use crate::model::config::Config;
@@ -23,10 +23,11 @@ impl<B: Backend> Block<B> {
         config: &Config,
         source: &impl Source,
         layer: usize,
+        format: Option<WeightFormat>,
     ) -> Result<Self, ModelError> {
         let prefix = format!("backbone.layers.{layer}");
         let norm = source.vector(backend, &format!("{prefix}.norm.weight"), config.d_model)?;
-        let mixer = Mixer::load(backend, config, source, &format!("{prefix}.mixer"))?;
+        let mixer = Mixer::load(backend, config, source, &format!("{prefix}.mixer"), format)?;
         Ok(Self { norm, mixer })
     }
 

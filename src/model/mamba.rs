@@ -1,6 +1,7 @@
 //! [`Mamba`]: a model's weights on a backend.
 #![forbid(unsafe_code)]
 
+use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 use crate::model::block::Block;
 use crate::model::checkpoint::Source;
@@ -25,22 +26,46 @@ pub struct Mamba<B: Backend> {
     pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; `None` if it is the embedding
 }
 
+/// The formats of a model's matrices. Without one, a matrix keeps the type that the checkpoint stores it in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeightFormats {
+    /// Of the matrices in the blocks.
+    pub blocks: Option<WeightFormat>,
+    /// Of the embedding and the head.
+    pub head: Option<WeightFormat>,
+}
+
+impl WeightFormats {
+    /// One format for all matrices.
+    pub const fn all(format: WeightFormat) -> Self {
+        Self { blocks: Some(format), head: Some(format) }
+    }
+}
+
 impl<B: Backend> Mamba<B> {
     /// Loads a checkpoint's directory: `config.json`, and `model.safetensors` or the shards that
     /// `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
-    /// while this runs: they must not change meanwhile.
+    /// while this runs: they must not be changed during the call.
     ///
     /// # Errors
     /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
     /// the configuration.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
+        Self::load_as(backend, dir, WeightFormats::default())
+    }
+
+    /// [`Mamba::load`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::load`]; [`ModelError::Kernel`] if the backend does not have a format.
+    pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
         let file = dir.join("config.json");
         let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
         let files = safetensors::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_source(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint, formats)
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -48,9 +73,22 @@ impl<B: Backend> Mamba<B> {
     /// # Errors
     /// As [`Mamba::load`].
     pub fn from_bytes(backend: B, config_json: &str, safetensors: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_as(backend, config_json, safetensors, WeightFormats::default())
+    }
+
+    /// [`Mamba::from_bytes`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::load_as`].
+    pub fn from_bytes_as(
+        backend: B,
+        config_json: &str,
+        safetensors: &[u8],
+        formats: WeightFormats,
+    ) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
         let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
-        Self::from_source(backend, config, &checkpoint)
+        Self::from_source(backend, config, &checkpoint, formats)
     }
 
     /// The small trained model that ships with this crate: its tokens are bytes.
@@ -59,23 +97,38 @@ impl<B: Backend> Mamba<B> {
     /// [`ModelError::Kernel`] if there is not enough memory.
     #[cfg(feature = "demo")]
     pub fn demo(backend: B) -> Result<Self, ModelError> {
+        Self::demo_as(backend, WeightFormats::default())
+    }
+
+    /// [`Mamba::demo`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] if there is not enough memory, or the backend does not have a format.
+    #[cfg(feature = "demo")]
+    pub fn demo_as(backend: B, formats: WeightFormats) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
-        Self::from_bytes(backend, config, include_bytes!("../../assets/demo/model.safetensors"))
+        Self::from_bytes_as(backend, config, include_bytes!("../../assets/demo/model.safetensors"), formats)
     }
 
     /// Loads the weights of a model of this configuration from any [`Source`].
     ///
     /// # Errors
-    /// [`ModelError::Config`] if a size is zero or too large, and those of `source`.
-    pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+    /// [`ModelError::Config`] if a size is zero or too large; those of `source`.
+    pub fn from_source(
+        backend: B,
+        config: Config,
+        source: &impl Source,
+        formats: WeightFormats,
+    ) -> Result<Self, ModelError> {
         config.validate()?;
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let matrix = |names: &[&str]| source.matrix(&backend, names, vocab, d_model);
+        let matrix = |names: &[&str]| source.matrix(&backend, names, [vocab, d_model], formats.head);
         let embedding = matrix(&EMBEDDING)?;
         let lm_head = if config.tie_embeddings { None } else { Some(matrix(&["lm_head.weight"])?) };
         let norm_f = source.vector(&backend, "backbone.norm_f.weight", d_model)?;
-        let blocks = (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer));
+        let blocks =
+            (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer, formats.blocks));
         let blocks = blocks.collect::<Result<_, _>>()?;
         Ok(Self { backend, config, embedding, blocks, norm_f, lm_head })
     }

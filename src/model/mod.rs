@@ -46,6 +46,6 @@ pub use config::Config;
 pub use error::ModelError;
 pub use forward::{Forward, Logits, Observer, Stage};
 pub use generate::{GenerateOptions, Generation, Sampler, Sampling};
-pub use mamba::Mamba;
+pub use mamba::{Mamba, WeightFormats};
 pub use scratch::Scratch;
 pub use state::State;

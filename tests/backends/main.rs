@@ -1,162 +1,158 @@
-//! One suite for all backends: the same properties, instantiated per instance and op.
+//! One suite for all backends: the same properties, for each backend and op.
 //!
-//! A failing test reads `avx512::selective_scan::equals_portable_bits`. An instance whose hardware is absent prints a
-//! line that says so; `MAMBA_KERNELS_REQUIRE=avx512,avx2` makes that a failure. `PROPTEST_CASES` sets the number of
-//! cases per property. With `-- --show-output` the comparisons with the oracle print how near the errors come to
-//! their bounds.
+//! A failing test reads `avx512::selective_scan::equals_portable_bits`. A backend without its hardware prints a line
+//! that says so; `MAMBA_KERNELS_REQUIRE=avx512,avx2` makes that a failure. `PROPTEST_CASES` sets the number of
+//! cases per property. With `-- --show-output` the comparisons with the oracle print the largest errors as
+//! fractions of their bounds.
 
-#[path = "../shared/absent.rs"]
-mod absent;
-mod arrays;
-mod bounds;
-mod case;
-mod causal_conv1d;
-mod closeness;
-#[cfg(feature = "cuda")]
-mod cuda_inexact;
-mod draw;
-mod elementary;
-mod embedding;
-mod golden;
-mod in_proj;
-mod instances;
-mod linear;
-mod modes;
-mod past_caches;
+mod harness;
+mod ops;
 mod properties;
-mod refusals;
-mod rms_norm;
-mod selective_scan;
-mod sequences;
-mod shapes;
+#[path = "../shared/skip.rs"]
+mod skip;
 
-use instances::{cpu, cpu_inexact, reference};
+use harness::backends_under_test::{cpu, cpu_inexact, reference};
 #[cfg(feature = "cuda")]
-use instances::{cuda, cuda_inexact};
+use harness::backends_under_test::{cuda, cuda_inexact};
 
-/// Tests of an instance, named as they are here: `group: function::<..>, ..;`. A group is an op, or what belongs to
-/// none.
-macro_rules! tests {
-    ($make:ident($name:literal): $($group:ident: $($module:ident::$property:ident $(<$case:ident>)?),+;)+) => {$(
+/// The table of ops: `kind group: Case;`, and the properties of that op alone. `suite!` makes the tests of one backend.
+macro_rules! for_each_op {
+    ($suite:ident $make:ident($name:literal)) => {
+        suite! { $suite $make($name):
+            rowwise linear: Linear;
+            rowwise in_proj: InProj, equals_two_linears;
+            rowwise rms_norm: RmsNorm;
+            rowwise embedding: Embedding;
+            sequential causal_conv1d: CausalConv1d;
+            sequential selective_scan: SelectiveScan;
+        }
+        mod golden {
+            properties! { $make($name): golden::causal_conv1d, golden::selective_scan, golden::rms_norm }
+        }
+    };
+}
+
+macro_rules! suite {
+    ($suite:ident $make:ident($name:literal):
+        $($kind:ident $group:ident: $case:ident $(, $property:ident)*;)+) => {$(
         mod $group {
-            $(
-                #[test]
-                fn $property() {
-                    if let Some(devices) = crate::$make($name) {
-                        tests!(@call $module::$property $group $($case)?)(&devices);
-                    }
-                }
-            )+
+            $kind!($suite $make($name) $case);
+            $(properties! { $make($name): every_op::$property })*
         }
     )+};
-    (@call $module:ident::$property:ident $group:ident) => { crate::$module::$property };
-    (@call $module:ident::$property:ident $group:ident $case:ident) => {
-        crate::$module::$property::<_, crate::$group::$case>
+}
+
+/// A test per property, on the backends that `$make($name)` gives.
+macro_rules! properties {
+    ($make:ident($name:literal): $($module:ident::$property:ident $(<$case:ident>)?),+ $(,)?) => {$(
+        #[test]
+        fn $property() {
+            if let Some(devices) = crate::$make($name) {
+                properties!(@call $module::$property $($case)?)(&devices);
+            }
+        }
+    )+};
+    (@call $module:ident::$property:ident) => { crate::properties::$module::$property };
+    (@call $module:ident::$property:ident $case:ident) => {
+        crate::properties::$module::$property::<_, crate::ops::$case>
     };
 }
 
-/// All that an exact backend promises.
-macro_rules! exact {
-    ($make:ident($name:literal)) => {
-        tests! { $make($name):
-            linear:
-                properties::equals_reference<Linear>,
-                properties::equals_contract_bits<Linear>,
-                properties::equals_portable_bits<Linear>,
-                properties::any_layout_gives_the_same_bits<Linear>,
-                properties::any_rows_give_the_same_bits<Linear>,
-                properties::refuses_wrong_arguments<Linear>;
-            in_proj:
-                properties::equals_reference<InProj>,
-                properties::equals_contract_bits<InProj>,
-                properties::equals_portable_bits<InProj>,
-                properties::any_layout_gives_the_same_bits<InProj>,
-                properties::any_rows_give_the_same_bits<InProj>,
-                properties::equals_two_linears,
-                properties::refuses_wrong_arguments<InProj>;
-            rms_norm:
-                properties::equals_reference<RmsNorm>,
-                properties::equals_contract_bits<RmsNorm>,
-                properties::equals_portable_bits<RmsNorm>,
-                properties::any_layout_gives_the_same_bits<RmsNorm>,
-                properties::any_rows_give_the_same_bits<RmsNorm>,
-                properties::refuses_wrong_arguments<RmsNorm>;
-            embedding:
-                properties::equals_reference<Embedding>,
-                properties::equals_contract_bits<Embedding>,
-                properties::equals_portable_bits<Embedding>,
-                properties::any_layout_gives_the_same_bits<Embedding>,
-                properties::any_rows_give_the_same_bits<Embedding>,
-                properties::refuses_wrong_arguments<Embedding>;
-            causal_conv1d:
-                properties::equals_reference<CausalConv1d>,
-                properties::equals_contract_bits<CausalConv1d>,
-                properties::equals_portable_bits<CausalConv1d>,
-                properties::any_layout_gives_the_same_bits<CausalConv1d>,
-                sequences::any_split_gives_the_same_bits<CausalConv1d>,
-                sequences::any_batch_gives_the_same_bits<CausalConv1d>,
-                sequences::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
-                sequences::later_inputs_change_no_earlier_output<CausalConv1d>,
-                properties::refuses_wrong_arguments<CausalConv1d>;
-            selective_scan:
-                properties::equals_reference<SelectiveScan>,
-                properties::equals_contract_bits<SelectiveScan>,
-                properties::equals_portable_bits<SelectiveScan>,
-                properties::any_layout_gives_the_same_bits<SelectiveScan>,
-                sequences::any_split_gives_the_same_bits<SelectiveScan>,
-                sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-                sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-                sequences::later_inputs_change_no_earlier_output<SelectiveScan>,
-                properties::refuses_wrong_arguments<SelectiveScan>;
-            golden:
-                golden::causal_conv1d,
-                golden::selective_scan,
-                golden::rms_norm;
+/// The properties of an op whose rows are independent: of an exact backend, of the oracle, and of an inexact mode.
+macro_rules! rowwise {
+    (exact $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            every_op::equals_reference<$case>,
+            every_op::equals_contract_bits<$case>,
+            every_op::equals_portable_bits<$case>,
+            every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_rows_give_the_same_bits<$case>,
+            every_op::refuses_wrong_arguments<$case>,
+        }
+    };
+    (oracle $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::refuses_wrong_arguments<$case>,
+        }
+    };
+    (inexact $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            inexact::equals_reference<$case>,
+            inexact::equals_stated_bits<$case>,
+            inexact::equals_portable_bits<$case>,
+            every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_rows_give_the_same_bits<$case>,
         }
     };
 }
 
-/// An instruction set of the CPU backend: as any exact backend, and what the CPU offers besides.
+/// The properties of an op over sequences. The oracle rounds its states between calls, so it promises no bits over
+/// splits; nor does a scan in chunks.
+macro_rules! sequential {
+    (exact $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            every_op::equals_reference<$case>,
+            every_op::equals_contract_bits<$case>,
+            every_op::equals_portable_bits<$case>,
+            sequential::any_split_gives_the_same_bits<$case>,
+        }
+        sequential!(oracle $make($name) $case);
+    };
+    (oracle $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            every_op::any_layout_gives_the_same_bits<$case>,
+            sequential::any_batch_gives_the_same_bits<$case>,
+            sequential::padding_gives_zeros_and_touches_no_state<$case>,
+            sequential::later_inputs_change_no_earlier_output<$case>,
+            every_op::refuses_wrong_arguments<$case>,
+        }
+    };
+    (inexact $make:ident($name:literal) $case:ident) => {
+        properties! { $make($name):
+            inexact::equals_reference<$case>,
+            inexact::equals_stated_bits<$case>,
+            inexact::equals_portable_bits<$case>,
+            every_op::any_layout_gives_the_same_bits<$case>,
+            sequential::any_batch_gives_the_same_bits<$case>,
+            sequential::padding_gives_zeros_and_touches_no_state<$case>,
+            sequential::later_inputs_change_no_earlier_output<$case>,
+        }
+    };
+}
+
+/// The instruction sets of the CPU backend: as any exact backend, and what the CPU offers in addition.
 macro_rules! isa {
     ($($name:ident = $literal:literal;)+) => {
         /// The names, for the test that none is missing.
         const ISAS: &[&str] = &[$($literal),+];
         $(mod $name {
-            exact!(cpu($literal));
-            tests! { cpu($literal):
-                elementary:
+            for_each_op!(exact cpu($literal));
+            mod elementary {
+                properties! { cpu($literal):
                     elementary::within_max_ulp,
                     elementary::equals_portable_bits,
-                    elementary::any_slice_gives_the_same_bits;
-                weights:
-                    properties::linear_refuses_weights_of_another_isa,
-                    properties::in_proj_refuses_weights_of_another_isa;
+                    elementary::any_slice_gives_the_same_bits,
+                }
+            }
+            mod weights {
+                properties! { cpu($literal):
+                    every_op::linear_refuses_weights_of_another_isa,
+                    every_op::in_proj_refuses_weights_of_another_isa,
+                }
             }
             mod inexact {
-                tests! { cpu_inexact($literal):
-                    linear:
-                        modes::equals_reference<Linear>,
-                        modes::equals_stated_bits<Linear>,
-                        modes::equals_portable_bits<Linear>,
-                        modes::linear_refuses_weights_of_the_other_mode,
-                        properties::any_layout_gives_the_same_bits<Linear>,
-                        properties::any_rows_give_the_same_bits<Linear>;
-                    in_proj:
-                        modes::equals_reference<InProj>,
-                        modes::equals_stated_bits<InProj>,
-                        modes::equals_portable_bits<InProj>,
-                        modes::in_proj_refuses_weights_of_the_other_mode,
-                        properties::any_layout_gives_the_same_bits<InProj>,
-                        properties::any_rows_give_the_same_bits<InProj>;
-                    selective_scan:
-                        modes::equals_reference<SelectiveScan>,
-                        modes::equals_stated_bits<SelectiveScan>,
-                        modes::equals_portable_bits<SelectiveScan>,
-                        modes::a_long_chunk_gives_the_exact_bits,
-                        properties::any_layout_gives_the_same_bits<SelectiveScan>,
-                        sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-                        sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-                        sequences::later_inputs_change_no_earlier_output<SelectiveScan>;
+                mod linear {
+                    rowwise!(inexact cpu_inexact($literal) Linear);
+                    properties! { cpu_inexact($literal): inexact::linear_takes_its_arithmetic_from_the_weight }
+                }
+                mod in_proj {
+                    rowwise!(inexact cpu_inexact($literal) InProj);
+                    properties! { cpu_inexact($literal): inexact::in_proj_takes_its_arithmetic_from_the_weight }
+                }
+                mod selective_scan {
+                    sequential!(inexact cpu_inexact($literal) SelectiveScan);
+                    properties! { cpu_inexact($literal): inexact::a_long_chunk_gives_the_exact_bits }
                 }
             }
         })+
@@ -174,20 +170,25 @@ isa! {
 #[cfg(feature = "cuda")]
 macro_rules! cuda {
     ($literal:literal) => {
-        exact!(cuda($literal));
+        for_each_op!(exact cuda($literal));
         mod inexact {
-            tests! { cuda_inexact($literal):
-                linear: cuda_inexact::linear_is_within_its_bound;
-                in_proj: cuda_inexact::in_proj_is_within_its_bound;
-                selective_scan:
+            mod linear {
+                properties! { cuda_inexact($literal): cuda_inexact::linear_is_within_its_bound }
+            }
+            mod in_proj {
+                properties! { cuda_inexact($literal): cuda_inexact::in_proj_is_within_its_bound }
+            }
+            mod selective_scan {
+                properties! { cuda_inexact($literal):
                     cuda_inexact::scan_is_within_its_bound,
-                    cuda_inexact::scan_equals_chunks_of_the_cpu;
+                    cuda_inexact::scan_equals_chunks_of_the_cpu,
+                }
             }
         }
     };
 }
 
-/// A GPU, where there is one.
+/// A GPU, if one exists.
 #[cfg(feature = "cuda")]
 mod cuda {
     cuda!("cuda");
@@ -199,39 +200,9 @@ mod cuda_executor {
     cuda!("cuda-executor");
 }
 
-/// The oracle promises no bits over splits, since it rounds its states between calls.
+/// The oracle in f64.
 mod reference {
-    tests! { reference("reference"):
-        linear:
-            properties::any_layout_gives_the_same_bits<Linear>,
-            properties::refuses_wrong_arguments<Linear>;
-        in_proj:
-            properties::any_layout_gives_the_same_bits<InProj>,
-            properties::equals_two_linears,
-            properties::refuses_wrong_arguments<InProj>;
-        rms_norm:
-            properties::any_layout_gives_the_same_bits<RmsNorm>,
-            properties::refuses_wrong_arguments<RmsNorm>;
-        embedding:
-            properties::any_layout_gives_the_same_bits<Embedding>,
-            properties::refuses_wrong_arguments<Embedding>;
-        causal_conv1d:
-            properties::any_layout_gives_the_same_bits<CausalConv1d>,
-            sequences::any_batch_gives_the_same_bits<CausalConv1d>,
-            sequences::padding_gives_zeros_and_touches_no_state<CausalConv1d>,
-            sequences::later_inputs_change_no_earlier_output<CausalConv1d>,
-            properties::refuses_wrong_arguments<CausalConv1d>;
-        selective_scan:
-            properties::any_layout_gives_the_same_bits<SelectiveScan>,
-            sequences::any_batch_gives_the_same_bits<SelectiveScan>,
-            sequences::padding_gives_zeros_and_touches_no_state<SelectiveScan>,
-            sequences::later_inputs_change_no_earlier_output<SelectiveScan>,
-            properties::refuses_wrong_arguments<SelectiveScan>;
-        golden:
-            golden::causal_conv1d,
-            golden::selective_scan,
-            golden::rms_norm;
-    }
+    for_each_op!(oracle reference("reference"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Typed errors where a GPU would be wrong or is not there.
+//! Typed errors when a GPU is missing or an argument is of another device.
 
 use crate::support::backends;
 use mamba_kernels::ops::{Embedding, RmsNorm};

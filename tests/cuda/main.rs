@@ -1,11 +1,11 @@
 //! What the CUDA backend promises beyond the suite of all backends: steps that are replayed, faster forms within their
-//! bounds, memory of another device refused, and errors where there is no driver.
+//! bounds, memory of another device refused, and errors if no driver exists.
 #![cfg(feature = "cuda")]
 
-#[path = "../shared/absent.rs"]
-mod absent;
 mod errors;
 mod many_states;
+#[path = "../shared/skip.rs"]
+mod skip;
 #[cfg(feature = "model")]
 mod steps;
 mod support;

@@ -1,14 +1,14 @@
 //! The model wrapper against golden data, against itself over splits and batches, and against damaged files.
 #![cfg(feature = "model")]
 
-#[cfg(feature = "cuda")]
-#[path = "../shared/absent.rs"]
-mod absent;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod golden;
 mod refused;
+#[cfg(feature = "cuda")]
+#[path = "../shared/skip.rs"]
+mod skip;
 mod splits;
 mod states;
 mod support;

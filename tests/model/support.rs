@@ -18,7 +18,7 @@ macro_rules! for_backends {
         #[cfg(feature = "cuda")]
         mod cuda {
             $(#[test] fn $test() {
-                if let Some(cuda) = crate::absent::cuda("cuda", mamba_kernels::Cuda::builder()) {
+                if let Some(cuda) = crate::skip::cuda("cuda", mamba_kernels::Cuda::builder()) {
                     super::$test(|| cuda.clone());
                 }
             })+
@@ -27,7 +27,7 @@ macro_rules! for_backends {
         mod cuda_executor {
             $(#[test] fn $test() {
                 let builder = mamba_kernels::Cuda::builder().unchecked_executor();
-                if let Some(cuda) = crate::absent::cuda("cuda-executor", builder) {
+                if let Some(cuda) = crate::skip::cuda("cuda-executor", builder) {
                     super::$test(|| cuda.clone());
                 }
             })+

@@ -1,6 +1,6 @@
 // Arithmetic intrinsics, bit casts, and conversions of 16-bit floating-point types.
 //
-// Built with -ffp-contract=off, so that a multiplication and an addition are two roundings unless the source
+// Built with -ffp-contract=off, so a multiplication and an addition are two roundings unless the source
 // says fma.
 #pragma once
 

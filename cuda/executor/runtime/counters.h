@@ -12,7 +12,7 @@
 
 namespace executor {
 
-// The counters of one launch. The order of the fields is that of `LaunchCounters` in src/cuda/executor.
+// The counters of one launch. The order of the fields is that of `LaunchCounters` in src/cuda/driver/executor.
 struct Totals {
     uint64_t global_loads;               // accesses of a warp
     uint64_t global_load_sectors;        // sectors of 32 bytes that they touch

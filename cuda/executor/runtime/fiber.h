@@ -36,7 +36,7 @@ class Stacks {
     Stacks& operator=(const Stacks&) = delete;
     ~Stacks();
 
-    // Makes sure that there are `count` of them; false where memory for them cannot be had.
+    // Makes sure that there are `count` of them; false if memory for them cannot be allocated.
     bool reserve(size_t count);
     char* begin(size_t index) const { return memory_ + index * stride_ + (stride_ - BYTES); }
 

@@ -1,7 +1,7 @@
 // The calls that -fsanitize=thread puts before each access of memory, and the accesses of whole vectors.
 //
 // Kernels are compiled with that option and never linked with the library that it is for: these functions
-// stand in for it. They are hidden, so that they are no part of what a shared library of this code exports.
+// stand in for it. They are hidden, so a shared library of this code does not export them.
 #include <cstring>
 
 #include "shadow.h"

@@ -1,4 +1,4 @@
-// The functions that the host calls; src/cuda/executor declares them for Rust. A device is used by one caller
+// The functions that the host calls; src/cuda/driver/executor declares them for Rust. A device is used by one caller
 // at a time.
 #include <cstdlib>
 #include <cstring>
@@ -141,7 +141,7 @@ API void mamba_executor_totals(const Device* device, executor::Totals* totals) {
     *totals = device->counter.totals;
 }
 
-// The size of a kernel's argument struct, or -1 where there is no such kernel.
+// The size of a kernel's argument struct, or -1 if no such kernel exists.
 API int64_t mamba_executor_args_size(const char* name, size_t name_bytes, int checked) {
     const executor::Kernel* kernel = executor::find_kernel(name, name_bytes, checked != 0);
     return kernel == nullptr ? -1 : static_cast<int64_t>(kernel->args_size);

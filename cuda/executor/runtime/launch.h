@@ -91,7 +91,7 @@ struct Device {
 // The device whose launch runs on this host thread.
 extern __thread Device* current __attribute__((tls_model("initial-exec")));
 
-// Runs all blocks of the launch that is set up in `device`; false where something was found.
+// Runs all blocks of the launch that is set up in `device`; false if a fault was found.
 bool run_grid(Device& device);
 
 // Leaves the running thread until it is ready again.
@@ -105,7 +105,7 @@ void find_fault(Device& device, const Thread& thread, const std::string& what,
 // Records what was found in the running thread, which does not go on.
 [[noreturn]] void stop_thread(Device& device, const std::string& what, const void* found_at = nullptr);
 
-// Resolves the collective that `thread` waits at, if all lanes of its mask have come. True where it was
+// Resolves the collective that `thread` waits at, if all lanes of its mask have come. True if it was
 // resolved.
 bool try_collective(Device& device, Warp& warp, const Thread& thread);
 // Says which lanes the waiting lanes of a warp wait for in vain.

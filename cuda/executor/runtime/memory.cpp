@@ -24,7 +24,7 @@ uintptr_t GlobalMemory::alloc(size_t bytes) {
     if (bytes > limit_ - used_) {
         return 0;
     }
-    // One more piece of alignment behind each array, so that what lies past its end is no other array.
+    // One more unit of alignment after each array, so no other array begins right past its end.
     void* memory = std::aligned_alloc(ALLOCATION_ALIGNMENT,
                                       round_up(bytes + 1, ALLOCATION_ALIGNMENT) + ALLOCATION_ALIGNMENT);
     if (memory == nullptr) {

@@ -40,9 +40,9 @@ class GlobalMemory {
     GlobalMemory& operator=(const GlobalMemory&) = delete;
     ~GlobalMemory();
 
-    // Memory at a multiple of 256, filled with bytes 0xff; 0 where it cannot be had.
+    // Memory at a multiple of 256, filled with bytes 0xff; 0 if it cannot be allocated.
     uintptr_t alloc(size_t bytes);
-    // False where `address` is not the start of an array.
+    // False if `address` is not the start of an array.
     bool free(uintptr_t address);
 
     // The array that holds `address`, or null.
@@ -60,7 +60,7 @@ class GlobalMemory {
 };
 
 // The shared memory of the block that runs. Arrays are laid out at their first use in a launch, apart from
-// each other, so that an access past the end of one does not fall into the next.
+// each other, so an access past the end of one does not hit the next.
 class SharedMemory {
    public:
     static constexpr size_t LIMIT = 227 * 1024;  // of the GPUs that have the most
@@ -70,12 +70,12 @@ class SharedMemory {
     explicit SharedMemory(bool checked) : checked_(checked) {}
     ~SharedMemory();
 
-    // False where memory for it cannot be had.
+    // False if memory for it cannot be allocated.
     bool begin_launch(size_t dynamic_bytes);
     void begin_block();
 
     void* dynamic() const { return reinterpret_cast<void*>(arrays_[0].region.begin); }
-    // Null where shared memory is used up.
+    // Null if shared memory is used up.
     void* array(const SharedSite* site, size_t bytes);
 
     bool holds(uintptr_t address) const { return address >= base_ && address < base_ + CAPACITY; }

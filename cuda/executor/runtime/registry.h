@@ -4,7 +4,7 @@
 
 namespace executor {
 
-// Null where there is none of that name.
+// Null if none has that name.
 const Kernel* find_kernel(const char* name, size_t length, bool checked);
 
 }  // namespace executor

@@ -149,7 +149,7 @@ const Region* find_near(Device& device, uintptr_t address) {
     return device.shared.holds(address) ? device.shared.before(address) : device.global.before(address);
 }
 
-// The first byte that may not be accessed so for the state that it is in; null where there is none.
+// The first byte that may not be accessed so for the state that it is in; null if none exists.
 const char* find_state(const uint8_t* states, unsigned bytes, Access access) {
     for (unsigned i = 0; i < bytes; i++) {
         if (states[i] == IN_FLIGHT) {

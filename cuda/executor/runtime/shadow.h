@@ -11,11 +11,11 @@ enum class Access : uint8_t {
     async_issue  // a write that lands later
 };
 
-// Checks an access by `thread` of a checked device; false where it is wrong. `pc` is in the kernel's code.
+// Checks an access by `thread` of a checked device; false if it is wrong. `pc` is in the kernel's code.
 bool check_access(Device& device, const Thread& thread, uintptr_t address, unsigned bytes, Access access,
                   const void* pc);
 
-// Checks and counts an access by the running thread, which does not go on where it is wrong. Accesses of a
+// Checks and counts an access by the running thread, which does not continue if it is wrong. Accesses of a
 // thread's own stack are neither checked nor counted.
 void observe_access(uintptr_t address, unsigned bytes, Access access, const void* pc);
 

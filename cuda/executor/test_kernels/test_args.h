@@ -1,4 +1,4 @@
-// What every test kernel takes; `TestArgs` of the tests in src/cuda/executor/tests.
+// What every test kernel takes; `TestArgs` of the tests in src/cuda/driver/executor/tests.
 #pragma once
 
 struct TestArgs {

@@ -65,7 +65,7 @@ KERNEL(test_count_shared_broadcast, TestArgs) {
 }
 EXPORT_KERNEL(test_count_shared_broadcast, TestArgs);
 
-// 16 bytes a lane in shared memory, in four turns of 8 lanes; the reads are 32 bytes apart, so that lanes i
+// 16 bytes a lane in shared memory, in four turns of 8 lanes; the reads are 32 bytes apart, so lanes i
 // and i + 4 meet in a bank.
 KERNEL(test_count_shared_vectors, TestArgs) {
     SHARED_ARRAY(float, values, 256);

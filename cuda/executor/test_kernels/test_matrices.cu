@@ -47,7 +47,7 @@ EXPORT_KERNEL(test_mma_f16, TestArgs);
 KERNEL(test_mma_bf16, TestArgs) { product_of_fragments(true, args); }
 EXPORT_KERNEL(test_mma_bf16, TestArgs);
 
-// Fragments by ldmatrix from shared memory. b is stored row by row, so that it is loaded transposed.
+// Fragments by ldmatrix from shared memory. b is stored row by row, so it is loaded transposed.
 KERNEL(test_ldmatrix, TestArgs) {
     SHARED_ARRAY(uint16_t, a_rows, 16 * 16);
     SHARED_ARRAY(uint16_t, b_rows, 16 * 8);

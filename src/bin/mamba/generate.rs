@@ -1,19 +1,18 @@
 //! `mamba generate`: the text that continues a prompt.
 
+use crate::model_args::{ModelArgs, ModelSource, Task};
 use crate::text::Codec;
-use crate::{ModelArgs, Task, load};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mamba_kernels::Backend;
 use mamba_kernels::model::{GenerateOptions, Generation, Sampler, Sampling};
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const DEFAULT_PROMPT: &str = "It was a";
 
-/// The tokens of a prompt from which on its reading is displayed.
+/// Prompts of more tokens than this get a progress bar.
 const LONG_PROMPT: usize = 512;
 
 /// Continue a text
@@ -25,7 +24,7 @@ pub struct Generate {
     /// The text to continue; `-` reads it from standard input. Without it, what is piped in, or else "It was a"
     ///
     /// The last line end of standard input is not part of the prompt. An empty prompt ("") starts from a newline
-    /// where the model's tokens are bytes, else from the token that separates texts (eos_token_id).
+    /// if the model's tokens are bytes, else from the token that separates texts (eos_token_id).
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Print the new text only, without the prompt
@@ -81,8 +80,8 @@ impl Generate {
             seed: self.seed,
         })?;
         let options = GenerateOptions { max_tokens: self.max_tokens, sampler, ..Default::default() };
-        let dir = self.model.model.clone();
-        self.model.run(Continue { dir, prompt, echo: !self.no_echo, options })
+        let model = self.model.source();
+        self.model.run(Continue { model, prompt, echo: !self.no_echo, options })
     }
 }
 
@@ -110,7 +109,7 @@ fn read_prompt(argument: Option<&str>) -> anyhow::Result<Vec<u8>> {
 }
 
 struct Continue {
-    dir: Option<PathBuf>,
+    model: ModelSource,
     prompt: Vec<u8>,
     echo: bool,
     options: GenerateOptions,
@@ -118,10 +117,10 @@ struct Continue {
 
 impl Task for Continue {
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let Self { dir, prompt, echo, mut options } = self;
-        let model = load(backend, dir.as_deref())?;
+        let Self { model: source, prompt, echo, mut options } = self;
+        let model = source.load(backend)?;
         let config = model.config();
-        let codec = Codec::open(dir.as_deref(), config.vocab_size)?;
+        let codec = Codec::open(source.dir.as_deref(), config.vocab_size)?;
         options.stop_tokens.extend(codec.end_of_text(config.eos_token_id));
 
         let mut decoder = codec.decoder();
@@ -175,7 +174,7 @@ impl Output {
         self.last = text.chars().next_back().or(self.last);
     }
 
-    /// Ends the last line where it is not ended.
+    /// Ends the last line if it has no line end.
     fn end_line(&mut self) {
         if self.last.is_some_and(|last| last != '\n') {
             self.buffer("\n");
@@ -190,7 +189,7 @@ impl Output {
     }
 }
 
-/// A display for a prompt that takes several calls. It shows only where standard error is a terminal.
+/// A progress bar for long prompts, visible if standard error is a terminal.
 fn progress_bar(tokens: usize) -> ProgressBar {
     if tokens <= LONG_PROMPT {
         return ProgressBar::hidden();

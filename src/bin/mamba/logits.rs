@@ -1,6 +1,6 @@
 //! `mamba logits`: the logits of given tokens, to a file.
 
-use crate::{ModelArgs, Task, Usage, load};
+use crate::model_args::{ModelArgs, ModelSource, Task, Usage};
 use anyhow::Context;
 use clap::Args;
 use mamba_kernels::model::{Logits, Scratch};
@@ -43,13 +43,13 @@ impl LogitsToFile {
             return Err(Usage("--split has a piece of length 0".into()).into());
         }
         let Self { model, tokens, split, out } = self;
-        let task = WriteLogits { model: model.model.clone(), tokens, split, out };
+        let task = WriteLogits { model: model.source(), tokens, split, out };
         model.run(task)
     }
 }
 
 struct WriteLogits {
-    model: Option<PathBuf>,
+    model: ModelSource,
     tokens: Vec<u32>,
     split: Vec<usize>,
     out: PathBuf,
@@ -57,7 +57,7 @@ struct WriteLogits {
 
 impl Task for WriteLogits {
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let model = load(backend, self.model.as_deref())?;
+        let model = self.model.load(backend)?;
         let mut state = model.new_state(1)?;
         let mut scratch = Scratch::default();
         let mut bytes = Vec::new();

@@ -1,3 +1,4 @@
-//! `causal_conv1d` on the CPU, a file per pass.
+//! `causal_conv1d` on the CPU, a file per pass, and the kernel.
 
-pub(super) mod forward;
+pub(in crate::cpu) mod forward;
+mod kernel;

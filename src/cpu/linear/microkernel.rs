@@ -1,128 +1,68 @@
-//! The register tile: some rows by some vectors of outputs, all `k`.
+//! The micro-kernel: one register tile over all steps of `k`.
 
-use super::packing::Form;
-use crate::cpu::simd::{Lanes, MAX_LANES, Simd};
-
-/// Numbers in the largest tile of any instruction set.
-pub(super) const MAX_TILE: usize = MAX_ROWS * 3 * MAX_LANES + MAX_LANES;
-
-/// More rows than this want more addresses than there are registers.
-pub(super) const MAX_ROWS: usize = 8;
+use super::epilogue::finish;
+use super::formats::format::Step;
+use super::tile::{MAX_TILE, TileJob, assert_tiles_fit, max_rows};
+use crate::cpu::simd::Simd;
+use std::mem::MaybeUninit;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// How many `k` ahead weights are asked for: some 450 cycles, what the L3 cache takes.
+/// Prefetch distance of weights, in steps: about 450 cycles, the latency of an L3 cache.
 const PREFETCH: usize = 16;
 
-/// The same for a tile of one or two rows, which goes through the weights as fast as memory gives them, in bytes.
+/// Prefetch distance for a tile of one or two rows, which reads weights as fast as memory delivers them, in bytes.
 const PREFETCH_STREAM: usize = 6 << 10;
 
-/// Steps of `k` that are written out.
+/// Steps that are unrolled.
 const UNROLL: usize = 4;
 
-/// Most rows of a tile of `nv` vectors: what fits in registers beside a row of weights and an input.
-#[inline(always)]
-pub(super) const fn max_rows<S: Simd>(nv: usize) -> usize {
-    let rows = (S::REGISTERS - 1 - nv) / nv;
-    if rows > MAX_ROWS { MAX_ROWS } else { rows }
-}
-
-/// One tile: the sums of `rows` rows and `vectors` vectors of outputs, stored to `out`.
-#[derive(Clone, Copy)]
-pub struct TileCall {
-    pub(super) rows: usize,
-    pub(super) vectors: usize,
-    pub(super) k: usize,
-    /// `[rows, k]`, and its row stride.
-    pub(super) a: (*const f32, usize),
-    /// `[k, vectors * LANES]` in `form`.
-    pub(super) b: *const u8,
-    pub(super) form: Form,
-    /// `[rows, vectors * LANES]`, and its row stride.
-    pub(super) out: (*mut f32, usize),
-}
-
-impl TileCall {
-    /// The form of the weights, and with it that of the inputs.
-    pub fn form(&self) -> Form {
-        self.form
-    }
-}
-
-/// What is done with an input, a vector of weights and their sums.
+/// Computes and stores a tile over weights in the format of `F`.
 ///
 /// # Safety
-/// As for [`Simd`]; an implementation may ask for more features of the CPU.
-pub trait Multiply<S: Simd> {
-    /// The sums with the products added.
-    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F;
-}
-
-/// One fused multiply-add: the exact products.
-struct Fused;
-
-impl<S: Simd> Multiply<S> for Fused {
-    #[inline(always)]
-    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F {
-        // SAFETY: the caller's promise is the same.
-        unsafe { S::fma(input, weight, sum) }
-    }
-}
-
-/// What `vdpbf16ps` does to two pairs of bf16 numbers, none of them subnormal.
-struct EmulatedDot;
-
-impl<S: Simd> Multiply<S> for EmulatedDot {
-    #[inline(always)]
-    unsafe fn step(input: S::F, weight: S::F, sum: S::F) -> S::F {
-        // SAFETY: the caller's promise is the same.
-        unsafe {
-            let sum = S::flush(S::fma(S::upper_bf16(input), S::upper_bf16(weight), sum));
-            S::flush(S::fma(S::lower_bf16(input), S::lower_bf16(weight), sum))
-        }
-    }
-}
-
-/// Runs a tile. Each vector type has one function that this is compiled into: [`Simd::tile`].
-///
-/// # Safety
-/// The CPU has the features of `S`; the pointers are valid for their shapes; `vectors` is in `1..=5` and `rows` in
-/// `1..=max_rows(vectors)`.
+/// 1. `input` points to `rows` rows of `steps` numbers, `input_stride` apart; `weights` to `steps * vectors * S::LANES` units
+///    of `F`.
+/// 2. `vectors` is at least 1, and `rows` from 1 to `max_rows` of it: [`tile_of`] panics otherwise.
+/// 3. `direct` is null, or points to `rows` rows of `vectors * S::LANES` numbers, `direct_stride` apart, that nobody else
+///    accesses meanwhile.
+/// 4. If `direct` is null, the conditions 2 and 3 of [`finish`] hold for this tile.
+/// 5. The CPU has the target features of `S` and `F`.
 #[inline(always)]
-pub unsafe fn run<S: Simd>(call: TileCall) {
-    // SAFETY: the caller's promise is the same; `b` points to numbers of the type that is named.
+pub(super) unsafe fn tile<S: Simd, F: Step<S>>(job: &TileJob<'_>) {
+    const { assert_tiles_fit::<S>() };
+    let mut sums = [MaybeUninit::<f32>::uninit(); MAX_TILE];
+    let direct = !job.direct.is_null();
+    let (out, stride) = if direct {
+        (job.direct, job.direct_stride)
+    } else {
+        (sums.as_mut_ptr().cast(), job.vectors * S::LANES)
+    };
+    // SAFETY: conditions 1, 2 and 5 are the same. `out` has room for the tile: by 3, or because a tile of any size has at
+    // most MAX_TILE sums, as asserted above. It then holds `rows * width` sums for `finish`; 4 and 5.
     unsafe {
-        match call.form {
-            Form::F32 => dispatch::<S, f32, Fused>(call),
-            Form::F16 => dispatch::<S, half::f16, Fused>(call),
-            Form::BF16 => dispatch::<S, half::bf16, Fused>(call),
-            Form::Bf16Pairs => run_pairs::<S, EmulatedDot>(call),
+        tile_of_any_size::<S, F>(job, out, stride);
+        if !direct {
+            finish::<S>(job.finish, out, (job.row, job.column), (job.rows, job.vectors * S::LANES));
         }
     }
 }
 
-/// Runs a tile whose inputs and weights are pairs of bf16 numbers, in the bits of f32.
+/// Computes a tile of any size and stores its sums.
 ///
 /// # Safety
-/// As for [`run`], and what `M` asks for besides.
+/// As for [`tile`], and `out` has room for `rows` rows of `vectors * S::LANES` sums, `stride` apart.
 #[inline(always)]
-pub unsafe fn run_pairs<S: Simd, M: Multiply<S>>(call: TileCall) {
-    // SAFETY: the caller's promise is the same; loads, stores and broadcasts of f32 keep any bits.
-    unsafe { dispatch::<S, f32, M>(call) }
-}
-
-/// # Safety
-/// As for [`run`].
-#[inline(always)]
-unsafe fn dispatch<S: Simd, W: Lanes, M: Multiply<S>>(call: TileCall) {
-    let TileCall { rows, vectors, k, a, b, out, .. } = call;
+unsafe fn tile_of_any_size<S: Simd, F: Step<S>>(job: &TileJob<'_>, out: *mut f32, stride: usize) {
     macro_rules! sizes {
-        ($($m:literal x $n:literal),*) => {
-            match (rows, vectors) {
-                // SAFETY: the caller's promise is the same.
-                $(($m, $n) => unsafe { sized::<S, W, M, $m, $n>(k, a, b.cast(), out) },)*
-                _ => debug_assert!(false, "a tile of {rows} x {vectors}"),
+        ($($rows:literal x $vectors:literal),*) => {
+            match (job.rows, job.vectors) {
+                // a size that the registers have no room for is no instance
+                $(($rows, $vectors) if $rows <= max_rows(S::REGISTERS, $vectors) => {
+                    // SAFETY: the conditions are the same.
+                    unsafe { tile_of::<S, F, $rows, $vectors>(job, out, stride) }
+                })*
+                (rows, vectors) => unreachable!("a tile of {rows} x {vectors}"),
             }
         };
     }
@@ -133,60 +73,75 @@ unsafe fn dispatch<S: Simd, W: Lanes, M: Multiply<S>>(call: TileCall) {
     )
 }
 
-/// A tile of a size known to the compiler, so that the sums stay in registers.
+/// A tile of a size that the compiler knows, so its sums stay in registers.
 ///
 /// # Safety
-/// As for [`run`].
+/// As for [`tile_of_any_size`], for this size.
 #[inline(always)]
-unsafe fn sized<S: Simd, W: Lanes, M: Multiply<S>, const MR: usize, const NV: usize>(
-    k: usize,
-    (mut a, a_stride): (*const f32, usize),
-    mut b: *const W,
-    (out, stride): (*mut f32, usize),
+unsafe fn tile_of<S: Simd, F: Step<S>, const ROWS: usize, const VECTORS: usize>(
+    job: &TileJob<'_>,
+    out: *mut f32,
+    stride: usize,
 ) {
-    // SAFETY: the caller's promise covers `k` steps of MR inputs and NV vectors of weights, and the stores; a prefetch
-    // may be of any address.
+    let (mut input, mut weights, steps, input_stride) = (job.input, job.weights, job.steps, job.input_stride);
+    debug_assert_eq!((job.rows, job.vectors), (ROWS, VECTORS));
+    // SAFETY: `steps` steps read as many inputs per row and units per output (1), and the stores are within `out`; a
+    // prefetch may be of any address.
     unsafe {
-        let mut sums = [[S::splat(0.0); NV]; MR];
-        for i in 0..MR {
-            for j in 0..NV {
-                // the stores at the end then find their lines
+        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
+        for i in 0..ROWS {
+            for j in 0..VECTORS {
+                // the stores at the end then hit the cache
                 S::prefetch(out.wrapping_add(i * stride + j * S::LANES));
             }
         }
-        let ahead = if MR <= 2 { PREFETCH_STREAM / (NV * S::LANES * size_of::<W>()) } else { PREFETCH };
-        // written out, so that the loop's own instructions do not count
-        macro_rules! step {
-            () => {
-                let mut weights = [S::splat(0.0); NV];
-                for j in 0..NV {
-                    if (j * S::LANES * size_of::<W>()).is_multiple_of(LINE) {
-                        S::prefetch(b.wrapping_add((ahead * NV + j) * S::LANES));
-                    }
-                    weights[j] = W::load::<S>(b.add(j * S::LANES));
-                }
-                for i in 0..MR {
-                    let input = S::splat(*a.add(i * a_stride));
-                    for j in 0..NV {
-                        sums[i][j] = M::step(input, weights[j], sums[i][j]);
-                    }
-                }
-                a = a.add(1);
-                b = b.add(NV * S::LANES);
-            };
+        for _ in 0..steps / UNROLL {
+            for _ in 0..UNROLL {
+                step::<S, F, ROWS, VECTORS>(input, input_stride, weights, &mut sums);
+                input = input.add(1);
+                weights = weights.add(VECTORS * S::LANES * F::BYTES);
+            }
         }
-        for _ in 0..k / UNROLL {
-            step!();
-            step!();
-            step!();
-            step!();
+        for _ in 0..steps % UNROLL {
+            step::<S, F, ROWS, VECTORS>(input, input_stride, weights, &mut sums);
+            input = input.add(1);
+            weights = weights.add(VECTORS * S::LANES * F::BYTES);
         }
-        for _ in 0..k % UNROLL {
-            step!();
-        }
-        for i in 0..MR {
-            for j in 0..NV {
+        for i in 0..ROWS {
+            for j in 0..VECTORS {
                 S::store(out.add(i * stride + j * S::LANES), sums[i][j]);
+            }
+        }
+    }
+}
+
+/// One step of `k`: an input of each row with a row of weights.
+///
+/// # Safety
+/// 1. An input lies at `input` and at each of `ROWS - 1` strides from it, and `VECTORS * S::LANES` units at `weights`.
+/// 2. The CPU has the target features of `S` and `F`.
+#[inline(always)]
+unsafe fn step<S: Simd, F: Step<S>, const ROWS: usize, const VECTORS: usize>(
+    input: *const f32,
+    input_stride: usize,
+    weights: *const u8,
+    sums: &mut [[S::F; VECTORS]; ROWS],
+) {
+    let vector = S::LANES * F::BYTES;
+    let ahead = if ROWS <= 2 { PREFETCH_STREAM / (VECTORS * vector) } else { PREFETCH };
+    // SAFETY: conditions 1 and 2; a prefetch may be of any address.
+    unsafe {
+        let mut row = [S::splat(0.0); VECTORS];
+        for j in 0..VECTORS {
+            if (j * vector).is_multiple_of(LINE) {
+                S::prefetch(weights.wrapping_add((ahead * VECTORS + j) * vector));
+            }
+            row[j] = F::load(weights.add(j * vector));
+        }
+        for i in 0..ROWS {
+            let input = S::splat(*input.add(i * input_stride));
+            for j in 0..VECTORS {
+                sums[i][j] = F::multiply(input, row[j], sums[i][j]);
             }
         }
     }

@@ -1,133 +1,77 @@
-//! Weights packed once into panels of output features.
+//! [`PackedWeights`]: a weight matrix packed once into panels of output features.
 
-use crate::arrays::Rows;
-use crate::arrays::{DType, Element};
-use crate::arrays::{Error, Result, checked_product};
-use crate::backend::WeightMatrix;
-use crate::cpu::inexact::Products;
-use crate::cpu::machine::isa::Supported;
-use crate::cpu::machine::weight_arena::{Array, Pages};
-use half::{bf16, f16};
+use super::formats::format::{Format, MAX_COLUMNS};
+use super::formats::with_format;
+use super::tile::width;
+use crate::arrays::{Element, Error, Result, Rows, WeightFormat, WeightMatrix, checked_product};
+use crate::cpu::machine::cpu::Cpu;
+use crate::cpu::machine::isa::Isa;
+use crate::cpu::machine::weight_arena::PackedBytes;
+use crate::cpu::simd::dispatch::lanes;
 use std::sync::Arc;
 
-/// Up to so many output features, a matrix has few and wide panels, so that its inputs are read few times.
+/// Up to this many output features, a matrix has few and wide panels, so its inputs are read fewer times.
 const FEW_ROWS: usize = 256;
 
 /// A weight matrix `[rows, cols]` as the CPU keeps it.
 ///
-/// The output features (rows) are cut into panels; a panel is `[cols, width]`, so that one vector load gives the
-/// weights of neighbouring outputs at one `k`. All panels but the last are `panel` wide; the last is as wide as whole
-/// vectors need, and what it has beyond the last row is zero. The storage type stays what it was.
-///
-/// For [`Products::Bf16Dot`] all weights are rounded to bf16 and lie in pairs: the panel is `[cols / 2, width]` of two
-/// numbers each, with a zero after an odd number of columns.
+/// The output features (rows) are cut into panels; a panel is `[steps, width]` units of the weight format, so one vector
+/// load gives the weights of neighbouring outputs at one step of `k`. All panels except the last are `panel` wide; the last
+/// is as wide as whole vectors need, and its columns beyond the last row are zero.
 #[derive(Debug, Clone)]
 pub struct PackedWeights {
-    pub(super) data: Data,
+    data: Arc<PackedBytes>,
+    pub(super) format: WeightFormat,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    pub(super) isa: Supported,
-    pub(super) products: Products,
+    /// The instruction set whose register tile the panels suit.
+    pub(super) isa: Isa,
+    pub(super) lanes: usize,
     pub(super) panel: usize,
-    lanes: usize,
 }
-
-#[derive(Debug, Clone)]
-pub(crate) enum Data {
-    F32(Arc<Array<f32>>),
-    F16(Arc<Array<f16>>),
-    BF16(Arc<Array<bf16>>),
-    /// The number of the even column in the lower half.
-    Bf16Pairs(Arc<Array<u32>>),
-}
-
-/// Which of [`Data`]'s forms weights are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    F32,
-    F16,
-    BF16,
-    Bf16Pairs,
-}
-
-/// `value` as a factor of [`Products::Bf16Dot`].
-fn bf16_factor(value: f32) -> bf16 {
-    bf16::from_f32(if value.is_subnormal() { 0.0f32.copysign(value) } else { value })
-}
-
-/// A storage type of packed weights.
-pub(crate) trait Packable: Element {
-    fn wrap(data: Array<Self>) -> Data;
-}
-
-macro_rules! packable {
-    ($($t:ty => $variant:ident),*) => {$(
-        impl Packable for $t {
-            fn wrap(data: Array<Self>) -> Data {
-                Data::$variant(Arc::new(data))
-            }
-        }
-    )*};
-}
-
-packable!(f32 => F32, f16 => F16, bf16 => BF16);
 
 impl PackedWeights {
-    /// Packs `weight` for the register tile of an instruction set.
-    pub(crate) fn new<W: Packable>(
+    /// Packs a matrix for the register tile of the CPU's instruction set.
+    pub(in crate::cpu) fn new<W: Element>(
+        cpu: &Cpu,
         weight: Rows<&[W]>,
-        isa: Supported,
-        products: Products,
-        pages: &Pages,
+        format: WeightFormat,
     ) -> Result<Self> {
+        const OP: &str = "pack";
         let (rows, cols) = (weight.rows(), weight.cols());
-        let tile = isa.tile();
-        let lanes = tile.lanes;
+        let (isa, lanes) = (cpu.isa(), lanes(cpu.isa));
         let padded = rows.checked_next_multiple_of(lanes);
-        let padded = padded.ok_or_else(|| Error::argument("pack", "weight", "fewer rows", rows))?;
-        let vectors = rows.div_ceil(lanes).max(1);
-        let panel = match vectors * lanes <= FEW_ROWS {
-            // as few panels as there can be, of about the same width
-            true => vectors.div_ceil(vectors.div_ceil(tile.most_vectors)) * lanes,
-            false => tile.vectors * lanes,
+        let padded = padded.ok_or_else(|| Error::argument(OP, "weight", "fewer rows", rows))?;
+        let (vectors, width) = (rows.div_ceil(lanes).max(1), width(isa));
+        let panel = if vectors * lanes <= FEW_ROWS {
+            // as few panels as possible, of about the same width
+            vectors.div_ceil(vectors.div_ceil(width.most)) * lanes
+        } else {
+            width.vectors * lanes
         };
-        let shape = (rows, cols, padded, panel);
-        let data = match products {
-            Products::Exact => {
-                let mut data =
-                    pages.zeros::<W>("pack", checked_product("pack", "weight", &[padded, cols])?)?;
-                fill(&weight, shape, 1, data.as_mut_slice(), |value, _, target| *target = value);
-                W::wrap(data)
-            }
-            Products::Bf16Dot => {
-                let len = checked_product("pack", "weight", &[padded, cols.div_ceil(2)])?;
-                let mut data = pages.zeros::<u32>("pack", len)?;
-                fill(&weight, shape, 2, data.as_mut_slice(), |value, place, target| {
-                    *target |= u32::from(bf16_factor(value.to_f32()).to_bits()) << (16 * place);
-                });
-                Data::Bf16Pairs(Arc::new(data))
-            }
-        };
-        Ok(Self { data, rows, cols, isa, products, panel, lanes })
+        let (steps, unit) = with_format!(format, F => (cols.div_ceil(F::COLUMNS), F::BYTES));
+        let units = checked_product(OP, "weight", &[padded, steps])?;
+        let bytes = checked_product(OP, "weight", &[units, unit])?;
+        let no_memory = |_| Error::OutOfMemory { op: OP, elements: units, dtype: format.name() };
+        let mut data = cpu.arena.zeros(OP, bytes).map_err(no_memory)?;
+        let (filled, out) = (if cols == 0 { 0 } else { rows }, data.as_mut_slice());
+        for first in (0..filled).step_by(panel) {
+            let width = panel.min(padded - first);
+            let target = &mut out[first * steps * unit..][..width * steps * unit];
+            with_format!(format, F => pack_panel::<F, W>(&weight, first, width, target));
+        }
+        Ok(Self { data: Arc::new(data), format, rows, cols, isa, lanes, panel })
     }
 
-    /// Steps of the product's inner loop: columns, or pairs of them.
+    /// Steps of `k`: columns, or groups of columns.
     pub(super) fn steps(&self) -> usize {
-        match self.products {
-            Products::Exact => self.cols,
-            Products::Bf16Dot => self.cols.div_ceil(2),
-        }
+        with_format!(self.format, F => self.cols.div_ceil(F::COLUMNS))
     }
 
-    /// The form of the data, and where panel `index` starts in it.
-    pub(super) fn panel_start(&self, index: usize) -> (Form, *const u8) {
-        let at = index * self.panel * self.steps();
-        match &self.data {
-            Data::F32(data) => (Form::F32, data.as_slice()[at..].as_ptr().cast()),
-            Data::F16(data) => (Form::F16, data.as_slice()[at..].as_ptr().cast()),
-            Data::BF16(data) => (Form::BF16, data.as_slice()[at..].as_ptr().cast()),
-            Data::Bf16Pairs(data) => (Form::Bf16Pairs, data.as_slice()[at..].as_ptr().cast()),
-        }
+    /// The address of panel `index`.
+    pub(super) fn panel_start(&self, index: usize) -> *const u8 {
+        let unit = with_format!(self.format, F => F::BYTES);
+        self.data.as_slice()[index * self.panel * self.steps() * unit..].as_ptr()
     }
 
     /// The number of panels.
@@ -135,59 +79,36 @@ impl PackedWeights {
         self.rows.div_ceil(self.panel)
     }
 
-    /// The width of panel `index`, in elements.
+    /// The width of panel `index`, in outputs.
     pub(super) fn width(&self, index: usize) -> usize {
         self.panel.min(self.rows.next_multiple_of(self.lanes) - index * self.panel)
     }
 
-    /// Row `row` of the matrix, element by element.
-    pub(crate) fn copy_row<U: Element>(&self, row: usize, target: &mut [U]) {
-        match &self.data {
-            Data::F32(data) => self.copy_row_of(data.as_slice(), row, target),
-            Data::F16(data) => self.copy_row_of(data.as_slice(), row, target),
-            Data::BF16(data) => self.copy_row_of(data.as_slice(), row, target),
-            Data::Bf16Pairs(data) => {
-                let pairs = self.packed_row(data.as_slice(), row);
-                for (target, &pair) in target.chunks_mut(2).zip(pairs) {
-                    let numbers = [pair as u16, (pair >> 16) as u16].map(bf16::from_bits);
-                    target.iter_mut().zip(numbers).for_each(|(t, w)| *t = U::from_f32(w.to_f32()));
-                }
-            }
-        }
+    /// Row `row` of the matrix, rounded to `U`.
+    pub(in crate::cpu) fn read_row<U: Element>(&self, row: usize, target: &mut [U]) {
+        with_format!(self.format, F => self.read_row_as::<F, U>(row, target));
     }
 
-    fn copy_row_of<W: Element, U: Element>(&self, data: &[W], row: usize, target: &mut [U]) {
-        let packed = self.packed_row(data, row);
-        target.iter_mut().zip(packed).for_each(|(t, w)| *t = U::from_f32(w.to_f32()));
-    }
-
-    /// Row `row` of the matrix, step by step.
-    fn packed_row<'a, P>(&self, data: &'a [P], row: usize) -> impl Iterator<Item = &'a P> {
+    fn read_row_as<F: Format, U: Element>(&self, row: usize, target: &mut [U]) {
         let (panel, j) = (row / self.panel, row % self.panel);
-        // without columns there is no data to point into
-        let column = data.get(panel * self.panel * self.steps() + j..).unwrap_or_default();
-        column.iter().step_by(self.width(panel)).take(self.steps())
+        let width = self.width(panel);
+        let start = panel * self.panel * self.steps();
+        const { assert!(F::COLUMNS <= MAX_COLUMNS) };
+        let mut weights = [0.0f32; MAX_COLUMNS];
+        for (step, target) in target.chunks_mut(F::COLUMNS).enumerate() {
+            let unit = &self.data.as_slice()[(start + step * width + j) * F::BYTES..][..F::BYTES];
+            let weights = &mut weights[..target.len()];
+            F::read(unit, weights);
+            target.iter_mut().zip(weights).for_each(|(target, weight)| *target = U::from_f32(*weight));
+        }
     }
 }
 
-/// Goes through `weight`, `[rows, cols]` in panels, and gives `put` each number, its place in its step of `group` columns,
-/// and the step's place in `out`.
-fn fill<W: Element, P>(
-    weight: &Rows<&[W]>,
-    (rows, cols, padded, panel): (usize, usize, usize, usize),
-    group: usize,
-    out: &mut [P],
-    put: impl Fn(W, usize, &mut P),
-) {
-    let steps = cols.div_ceil(group);
-    let filled = if cols == 0 { 0 } else { rows };
-    for first in (0..filled).step_by(panel) {
-        let width = panel.min(padded - first);
-        let target = &mut out[first * steps..][..width * steps]; // [steps, width]
-        for j in 0..width.min(rows - first) {
-            for (k, &value) in weight.row(first + j).iter().enumerate() {
-                put(value, k % group, &mut target[k / group * width + j]);
-            }
+/// Packs the rows from `first` on into a panel.
+fn pack_panel<F: Format, W: Element>(weight: &Rows<&[W]>, first: usize, width: usize, panel: &mut [u8]) {
+    for j in 0..width.min(weight.rows() - first) {
+        for (step, weights) in weight.row(first + j).chunks(F::COLUMNS).enumerate() {
+            F::pack(weights, &mut panel[(step * width + j) * F::BYTES..][..F::BYTES]);
         }
     }
 }
@@ -201,12 +122,8 @@ impl WeightMatrix for PackedWeights {
         self.cols
     }
 
-    fn dtype(&self) -> DType {
-        match &self.data {
-            Data::F32(_) => DType::F32,
-            Data::F16(_) => DType::F16,
-            Data::BF16(_) | Data::Bf16Pairs(_) => DType::BF16,
-        }
+    fn format(&self) -> WeightFormat {
+        self.format
     }
 }
 
@@ -216,11 +133,9 @@ mod tests {
 
     #[test]
     fn rows_without_columns() {
-        let isa = Supported::best();
+        let cpu = Cpu::builder().threads(1).build().unwrap();
         let empty: &[f32] = &[];
-        let rows = |rows| {
-            PackedWeights::new(Rows::new(empty, rows, 0).unwrap(), isa, Products::Exact, &Pages::default())
-        };
+        let rows = |rows| PackedWeights::new(&cpu, Rows::new(empty, rows, 0).unwrap(), WeightFormat::F32);
         assert!(rows(usize::MAX).is_err());
         assert_eq!(rows(1 << 60).unwrap().rows(), 1 << 60);
     }

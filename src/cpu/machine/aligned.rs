@@ -1,7 +1,6 @@
 //! Arrays that start at a cache line.
 
-use crate::arrays::Scalar;
-use crate::arrays::{Error, Result, checked_product};
+use crate::arrays::{Error, Result, Scalar, checked_product};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 
@@ -12,7 +11,7 @@ struct Line([u8; 64]);
 
 /// A vector that starts at a cache line and is zero at first.
 #[derive(Debug, Clone)]
-pub(crate) struct Aligned<T> {
+pub(in crate::cpu) struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,
     element: PhantomData<T>,
@@ -25,14 +24,14 @@ impl<T> Default for Aligned<T> {
 }
 
 impl<T: Scalar> Aligned<T> {
-    pub(crate) fn zeros(op: &'static str, len: usize) -> Result<Self> {
+    pub fn zeros(op: &'static str, len: usize) -> Result<Self> {
         let mut aligned = Self::default();
-        aligned.grow(op, len)?;
+        aligned.ensure(op, len)?;
         Ok(aligned)
     }
 
-    /// Makes it at least `len` long; what it held is lost where it grows.
-    pub(crate) fn grow(&mut self, op: &'static str, len: usize) -> Result<()> {
+    /// Makes it at least `len` long. If it grows, its contents are lost.
+    pub fn ensure(&mut self, op: &'static str, len: usize) -> Result<()> {
         if len > self.len {
             let lines = checked_product(op, "elements", &[len, size_of::<T>()])?.div_ceil(size_of::<Line>());
             self.lines.clear();
@@ -48,11 +47,11 @@ impl<T: Scalar> Aligned<T> {
         Ok(())
     }
 
-    pub(crate) fn as_slice(&self) -> &[T] {
+    pub fn as_slice(&self) -> &[T] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
@@ -64,9 +63,9 @@ mod tests {
     #[test]
     fn memory_that_cannot_be_had_leaves_a_usable_array() {
         let mut array = Aligned::<f32>::zeros("test", 8).unwrap();
-        assert!(matches!(array.grow("test", isize::MAX as usize / 4), Err(Error::OutOfMemory { .. })));
+        assert!(matches!(array.ensure("test", isize::MAX as usize / 4), Err(Error::OutOfMemory { .. })));
         assert!(array.as_slice().is_empty());
-        array.grow("test", 4).unwrap();
+        array.ensure("test", 4).unwrap();
         assert_eq!(array.as_mut_slice(), [0.0; 4]);
     }
 }

@@ -1,15 +1,36 @@
-//! Which instruction set a kernel runs on: detected once, forced lower by name, provable.
+//! Which instruction set a kernel runs on: detected once, forced lower by name, and proven by a type.
 
 use crate::arrays::{Error, Result};
-#[cfg(target_arch = "aarch64")]
-use crate::cpu::simd::Neon;
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::simd::{Avx2, Avx512};
-use crate::cpu::simd::{Portable, Simd};
 use std::fmt;
 
-/// The environment variable that forces a path: one of the names of [`Isa`].
+/// The environment variable that forces an instruction set: one of the names of [`Isa`].
 pub const ISA_VARIABLE: &str = "MAMBA_KERNELS_ISA";
+
+/// The one table of instruction sets. It makes the detection here and the target features of every kernel
+/// (`kernel!` in `simd/dispatch.rs`) from the same words.
+///
+/// `isa_table!([callback], args)` calls `callback! { args rows }` with a row per instruction set that is not portable:
+/// variant of [`Isa`] and type in `simd`, name, architecture, detection macro, features; then the levels of each
+/// capability of `simd`: variant of [`Level`] and type in `simd`, name, further features.
+macro_rules! isa_table {
+    ([$($callback:tt)*], $args:tt) => {
+        $($callback)*! { $args
+            { Avx512 avx512 "x86_64" is_x86_feature_detected
+                ["avx512f" "avx512bw" "avx512vl" "avx512dq" "avx2" "fma" "f16c"]
+                Bf16Dot { Avx512Bf16 avx512_bf16 ["avx512bf16"] }
+                Int8Dot { Avx512Vnni avx512_vnni ["avx512vnni"] } }
+            { Avx2 avx2 "x86_64" is_x86_feature_detected
+                ["avx2" "fma" "f16c"]
+                Bf16Dot { }
+                Int8Dot { AvxVnni avx_vnni ["avxvnni"] } }
+            { Neon neon "aarch64" is_aarch64_feature_detected
+                ["neon"]
+                Bf16Dot { }
+                Int8Dot { NeonI8mm neon_i8mm ["i8mm"] NeonDotProd neon_dotprod ["dotprod"] } }
+        }
+    };
+}
+pub(in crate::cpu) use isa_table;
 
 /// An instruction set that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,48 +46,91 @@ pub enum Isa {
     Portable,
 }
 
-impl Isa {
-    /// Every instruction set that this crate knows, on any architecture, the fastest first.
-    pub const ALL: &[Isa] = &[Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable];
+/// An extension of an instruction set that some kernels use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// AVX512-BF16, `vdpbf16ps`.
+    Avx512Bf16,
+    /// AVX512-VNNI: dot products of 8-bit integers.
+    Avx512Vnni,
+    /// AVX-VNNI: the same over vectors of 8, beside AVX2.
+    AvxVnni,
+    /// FEAT_I8MM: matrix products of 8-bit integers.
+    NeonI8mm,
+    /// FEAT_DotProd: dot products of 8-bit integers.
+    NeonDotProd,
+}
 
-    /// The name, in lower case, as [`ISA_VARIABLE`] takes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Isa::Avx512 => "avx512",
-            Isa::Avx2 => "avx2",
-            Isa::Neon => "neon",
-            Isa::Portable => "portable",
+macro_rules! detection {
+    (()
+        $({ $Isa:ident $name:ident $arch:literal $detect:ident [$($feature:tt)*]
+            $($Capability:ident { $($Level:ident $level:ident [$($more:tt)*])* })* })*
+    ) => {
+        impl Isa {
+            /// Every instruction set that this crate knows, on any architecture, the fastest first.
+            pub const ALL: &[Isa] = &[$(Isa::$Isa,)* Isa::Portable];
+
+            /// The name, in lower case, as [`ISA_VARIABLE`] takes it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Isa::$Isa => stringify!($name),)*
+                    Isa::Portable => "portable",
+                }
+            }
+
+            /// Whether this CPU has it.
+            pub fn is_available(self) -> bool {
+                match self {
+                    $(
+                        #[cfg(target_arch = $arch)]
+                        Isa::$Isa => $(std::arch::$detect!($feature))&&*,
+                    )*
+                    Isa::Portable => true,
+                    #[allow(unreachable_patterns, reason = "the instruction sets of other architectures")]
+                    _ => false,
+                }
+            }
         }
-    }
 
+        impl Level {
+            /// Every level that this crate knows, on any architecture.
+            pub const ALL: &[Level] = &[$($($(Level::$Level,)*)*)*];
+
+            /// The name, in lower case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($($(Level::$Level => stringify!($level),)*)*)*
+                }
+            }
+
+            /// The instruction set that it extends.
+            pub const fn isa(self) -> Isa {
+                match self {
+                    $($($(Level::$Level => Isa::$Isa,)*)*)*
+                }
+            }
+
+            /// Whether this CPU has it, and the instruction set that it extends.
+            pub fn is_available(self) -> bool {
+                self.isa().is_available() && match self {
+                    $($($(
+                        #[cfg(target_arch = $arch)]
+                        Level::$Level => $(std::arch::$detect!($more))&&*,
+                    )*)*)*
+                    #[allow(unreachable_patterns, reason = "the levels of other architectures")]
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+isa_table!([detection], ());
+
+impl Isa {
     /// The instruction set of that name.
     pub fn from_name(name: &str) -> Option<Isa> {
         Self::ALL.iter().copied().find(|isa| isa.name() == name)
-    }
-
-    /// Whether this CPU has it.
-    pub fn is_available(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => {
-                Isa::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c")
-            }
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-            Isa::Portable => true,
-            #[allow(unreachable_patterns, reason = "the instruction sets of the other architectures")]
-            _ => false,
-        }
     }
 
     /// Those that this CPU has, the fastest first.
@@ -81,40 +145,27 @@ impl fmt::Display for Isa {
     }
 }
 
-/// An instruction set that this CPU has: only the check makes one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Supported(Isa);
-
-/// A kernel with its arguments, over any vector.
-pub(in crate::cpu) trait Kernel {
-    /// Runs it. An implementation is `#[inline(always)]`, so that it is compiled with the features of `S`.
-    ///
-    /// # Safety
-    /// The CPU has the features of `S`, and the kernel's own conditions on its arguments hold.
-    unsafe fn run<S: Simd>(self);
-}
-
-/// The sizes of an instruction set's vectors and of its register tile of the matrix product.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tile {
-    pub lanes: usize,
-    /// Vectors in a row of the tile.
-    pub vectors: usize,
-    /// The same at most, for matrices with few outputs.
-    pub most_vectors: usize,
-}
-
-impl Tile {
-    const fn of<S: Simd>() -> Self {
-        Self { lanes: S::LANES, vectors: S::NV, most_vectors: S::MOST_NV }
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
+}
+
+/// An instruction set that this CPU has, with its levels: the proof on which every kernel function relies.
+///
+/// Only detection makes one, so whoever holds it may call the kernels of its instruction set and levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supported {
+    isa: Isa,
+    /// Bit `level as u8` is set if the CPU has the level.
+    levels: u8,
 }
 
 impl Supported {
     /// The proof that this CPU has `isa`.
     pub(in crate::cpu) fn new(isa: Isa) -> Result<Self> {
         if isa.is_available() {
-            return Ok(Self(isa));
+            return Ok(Self::detect_levels(isa));
         }
         let reason = format!("this CPU lacks {isa}; it has {}", join(Isa::available()));
         Err(Error::Unavailable { backend: "cpu".into(), reason })
@@ -122,10 +173,10 @@ impl Supported {
 
     /// The fastest that this CPU has.
     pub(in crate::cpu) fn best() -> Self {
-        Self(Isa::available().next().unwrap_or(Isa::Portable))
+        Self::detect_levels(Isa::available().next().unwrap_or(Isa::Portable))
     }
 
-    /// What [`ISA_VARIABLE`] asks for, or the fastest where it is not set.
+    /// What [`ISA_VARIABLE`] names, or the fastest if it is not set.
     pub(in crate::cpu) fn from_environment() -> Result<Self> {
         let Some(name) = std::env::var_os(ISA_VARIABLE) else { return Ok(Self::best()) };
         match name.to_str().and_then(Isa::from_name) {
@@ -138,70 +189,46 @@ impl Supported {
         }
     }
 
+    /// The levels of an instruction set that is available.
+    fn detect_levels(isa: Isa) -> Self {
+        let found = Level::ALL.iter().filter(|level| level.isa() == isa && level.is_available());
+        Self { isa, levels: found.fold(0, |levels, &level| levels | 1 << level as u8) }
+    }
+
+    /// The same without its levels: what they do is emulated.
+    pub(in crate::cpu) fn without_levels(self) -> Self {
+        Self { levels: 0, ..self }
+    }
+
     pub(in crate::cpu) fn isa(self) -> Isa {
-        self.0
+        self.isa
     }
 
-    pub(in crate::cpu) fn tile(self) -> Tile {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Tile::of::<Avx512>(),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Tile::of::<Avx2>(),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Tile::of::<Neon>(),
-            _ => Tile::of::<Portable>(),
-        }
-    }
-
-    /// Runs a kernel with the vectors of this instruction set.
-    ///
-    /// # Safety
-    /// The kernel's own conditions on its arguments hold.
     #[inline]
-    pub(in crate::cpu) unsafe fn run<K: Kernel>(self, kernel: K) {
-        // SAFETY: `self` proves the features; the caller vouches for the arguments.
-        unsafe {
-            match self.0 {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => run_avx512(kernel),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => run_avx2(kernel),
-                #[cfg(target_arch = "aarch64")]
-                Isa::Neon => run_neon(kernel),
-                _ => kernel.run::<Portable>(),
-            }
-        }
+    pub(in crate::cpu) fn has(self, level: Level) -> bool {
+        self.levels & 1 << level as u8 != 0
     }
-}
 
-/// # Safety
-/// The CPU has the features, and the kernel's own conditions hold.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn run_avx512<K: Kernel>(kernel: K) {
-    // SAFETY: the caller's promise is the same.
-    unsafe { kernel.run::<Avx512>() }
-}
-
-/// # Safety
-/// The CPU has the features, and the kernel's own conditions hold.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run_avx2<K: Kernel>(kernel: K) {
-    // SAFETY: the caller's promise is the same.
-    unsafe { kernel.run::<Avx2>() }
-}
-
-/// # Safety
-/// The CPU has the features, and the kernel's own conditions hold.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-unsafe fn run_neon<K: Kernel>(kernel: K) {
-    // SAFETY: the caller's promise is the same.
-    unsafe { kernel.run::<Neon>() }
+    pub(in crate::cpu) fn levels(self) -> impl Iterator<Item = Level> {
+        Level::ALL.iter().copied().filter(move |&level| self.has(level))
+    }
 }
 
 fn join(names: impl Iterator<Item = Isa>) -> String {
     names.map(Isa::name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_belong_to_their_instruction_set() {
+        for isa in Isa::available() {
+            let supported = Supported::new(isa).unwrap();
+            assert!(supported.levels().all(|level| level.isa() == isa && level.is_available()));
+            assert_eq!(supported.without_levels().levels().count(), 0);
+            assert_eq!(supported.without_levels().isa(), isa);
+        }
+    }
 }

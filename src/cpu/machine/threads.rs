@@ -1,12 +1,11 @@
-//! The threads of a [`Cpu`](super::Cpu): a small team of its own, started at the first parallel call.
+//! The threads of a [`Cpu`](crate::Cpu): a small team of its own, started at the first parallel call.
 //!
-//! A decode step has about a hundred short parallel regions, so that the cost of starting and ending one counts. A general
+//! A decode step has about a hundred short parallel regions, so the cost of starting and ending one matters. A general
 //! pool pays for queues and for waking threads; here an idle worker spins for a few tens of microseconds before it
-//! sleeps, and a region starts with one store and ends with one counter. `benches/fork_join.rs` compares the two.
+//! sleeps, and a region starts with one store and ends with one counter. `benches/machine/fork_join.rs` compares the two.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
@@ -38,8 +37,8 @@ impl Threads {
     /// Runs `task(worker, index)` for each index below `tasks`, in any order, and returns when all are done. No two
     /// tasks that run at the same time have the same worker, which is below [`Threads::count`].
     ///
-    /// Where another thread is using the team, the tasks run on the calling thread alone, as worker 0 of the caller's
-    /// own scratch.
+    /// If another thread is using the team, the tasks run on the calling thread alone, as worker 0 of the caller's own
+    /// scratch.
     pub(in crate::cpu) fn for_each(&self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
         if tasks > 1 && self.count > 1 {
             let workers = self.workers.get_or_init(|| Workers::start(self.count - 1));
@@ -66,7 +65,7 @@ struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers, or as many as the system gives.
+    /// Starts `count` workers, or as many as the system grants.
     fn start(count: usize) -> Self {
         let team = Arc::new(Team::new(count));
         let spawn = |worker: usize| {
@@ -76,7 +75,7 @@ impl Workers {
         };
         let handles: Vec<_> = (1..=count).map_while(spawn).collect();
         let threads = handles.iter().map(|handle| handle.thread().clone()).collect();
-        // nobody else sets it
+        // the only place that sets it
         let _ = team.threads.set(threads);
         Self { team, region: Mutex::new(()), handles }
     }
@@ -122,7 +121,7 @@ impl std::fmt::Debug for Team {
     }
 }
 
-/// Closes the region, and waits until nobody takes part any more: also where the caller's own task panics.
+/// Closes the region and waits until no worker takes part any more, also if the caller's own task panics.
 struct Region<'a>(&'a Team);
 
 impl Drop for Region<'_> {
@@ -177,7 +176,7 @@ impl Team {
         self.panic.lock().map_or(None, |mut panic| panic.take())
     }
 
-    /// Lets the workers see that there is something new, and wakes those that sleep.
+    /// Announces something new to the workers and wakes those that sleep.
     fn announce(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for (asleep, thread) in self.asleep.iter().zip(self.threads.get().into_iter().flatten()) {
@@ -253,11 +252,12 @@ impl Team {
     }
 }
 
-/// A value with pointers that tasks may share: each writes a part of its own.
+/// A value with raw pointers, carried to the tasks of a region.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Shared<P>(P);
 
-// SAFETY: it is only a number to Send and Sync; whoever dereferences it argues that no two tasks touch the same part.
+// SAFETY: `Shared` only transports the pointers. Each dereference has its own SAFETY argument that tasks touch disjoint
+// memory.
 unsafe impl<P> Send for Shared<P> {}
 // SAFETY: as above.
 unsafe impl<P> Sync for Shared<P> {}
@@ -270,13 +270,6 @@ impl<P: Copy> Shared<P> {
     pub(in crate::cpu) fn get(&self) -> P {
         self.0
     }
-}
-
-/// The part `index` of `0..len` cut into `parts` ranges whose borders are multiples of `unit`.
-pub(in crate::cpu) fn part(len: usize, unit: usize, parts: usize, index: usize) -> Range<usize> {
-    let units = len.div_ceil(unit);
-    let border = |i: usize| (units * i / parts * unit).min(len);
-    border(index)..border(index + 1)
 }
 
 #[cfg(test)]
@@ -352,20 +345,5 @@ mod tests {
             }
         });
         assert_eq!(count.into_inner(), 4 * 100 * 6);
-    }
-
-    #[test]
-    fn parts_cover_the_whole() {
-        for len in [0, 1, 7, 16, 33] {
-            for parts in 1..5 {
-                let ranges: Vec<_> = (0..parts).map(|index| part(len, 4, parts, index)).collect();
-                assert_eq!((ranges[0].start, ranges[parts - 1].end), (0, len));
-                assert!(
-                    ranges.windows(2).all(
-                        |pair| pair[0].end == pair[1].start && pair[0].end % 4 == 0 || pair[0].end == len
-                    )
-                );
-            }
-        }
     }
 }

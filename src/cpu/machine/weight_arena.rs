@@ -1,193 +1,162 @@
-//! Large pages, and in them the memory of packed weights, filled by one array after the other.
+//! [`WeightArena`]: the memory of packed weights, in huge pages, one matrix after the other.
 //!
-//! Weights that are read once per token come from memory about a quarter faster in large pages: the hardware's prefetch
-//! stops at the end of a page, and finding a page costs a walk. An array that ends is followed by the next that was
-//! packed, so that small matrices lie in large pages too and what is asked for ahead is what comes next.
+//! Weights that are read once per token stream from memory about a quarter faster in huge pages. Matrices are packed
+//! back to back: small ones share a huge page, and prefetching past the end of one fetches the start of the next.
 
 use super::aligned::Aligned;
 use crate::arrays::Result;
-use crate::arrays::Scalar;
+#[cfg(target_os = "linux")]
+use crate::arrays::huge_pages::{HUGE_PAGE, advise};
 #[cfg(target_os = "linux")]
 use std::sync::{Arc, Mutex, Weak};
 
-/// Arrays below so many bytes stay on the heap.
+/// Matrices below this many bytes stay on the heap.
 #[cfg(target_os = "linux")]
 const SMALL: usize = 64 << 10;
-/// A large page on x86-64, and on aarch64 with pages of 4 KiB.
+/// Addresses that are reserved at once. The system provides memory page by page, as it is written.
 #[cfg(target_os = "linux")]
-const LARGE_PAGE: usize = 2 << 20;
-/// Addresses that are reserved at once. Memory is taken page by page, as it is written.
-#[cfg(target_os = "linux")]
-const REGION: usize = 64 << 20;
-/// A cache line: how arrays are aligned.
+const MAPPING: usize = 64 << 20;
+/// A cache line: the alignment of a matrix.
 #[cfg(target_os = "linux")]
 const LINE: usize = 64;
 
 /// Where a backend and its clones put the weights that they pack.
 #[derive(Debug, Default)]
-pub(crate) struct Pages {
-    /// The region that is being filled, and how far it is. Its arrays alone keep it.
+pub(in crate::cpu) struct WeightArena {
+    /// The mapping that is being filled, and how far. Only its slices keep it alive.
     #[cfg(target_os = "linux")]
-    current: Mutex<(Weak<Region>, usize)>,
+    current: Mutex<(Weak<Mapping>, usize)>,
 }
 
-/// An array of its own that was taken from [`Pages`], zero at first.
-pub(crate) enum Array<T> {
-    Heap(Aligned<T>),
+/// The bytes of a packed matrix, aligned to a cache line, zero at first. Dropped, they are freed with their mapping.
+pub(in crate::cpu) enum PackedBytes {
+    Heap {
+        words: Aligned<u32>,
+        len: usize,
+    },
     #[cfg(target_os = "linux")]
-    InRegion(Part<T>),
+    Mapped(ArenaSlice),
 }
 
-impl Pages {
-    /// `len` zeros that start at a cache line.
-    pub(crate) fn zeros<T: Scalar>(&self, op: &'static str, len: usize) -> Result<Array<T>> {
+impl WeightArena {
+    /// `len` zero bytes that start at a cache line.
+    pub fn zeros(&self, op: &'static str, len: usize) -> Result<PackedBytes> {
         #[cfg(target_os = "linux")]
-        if let Some(part) = len.checked_mul(size_of::<T>()).and_then(|bytes| self.part(bytes, len)) {
-            return Ok(Array::InRegion(part));
+        if let Some(slice) = self.slice(len) {
+            return Ok(PackedBytes::Mapped(slice));
         }
-        Ok(Array::Heap(Aligned::zeros(op, len)?))
+        Ok(PackedBytes::Heap { words: Aligned::zeros(op, len.div_ceil(4))?, len })
     }
 
-    /// `None` where the array is small or the system gives no region.
+    /// `None` if the matrix is small or the system grants no mapping.
     #[cfg(target_os = "linux")]
-    fn part<T>(&self, bytes: usize, len: usize) -> Option<Part<T>> {
-        if bytes < SMALL {
+    fn slice(&self, len: usize) -> Option<ArenaSlice> {
+        if len < SMALL {
             return None;
         }
-        let bytes = bytes.checked_next_multiple_of(LINE)?;
-        // whoever panicked while holding it left a region and a place in it, as always
+        let bytes = len.checked_next_multiple_of(LINE)?;
+        // poisoning is harmless: the fields are always consistent
         let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (region, used) = &mut *current;
-        let there = region.upgrade().filter(|region| bytes <= region.bytes - *used);
-        let there = match there {
-            Some(there) => there,
+        let (mapping, used) = &mut *current;
+        let fits = mapping.upgrade().filter(|mapping| bytes <= mapping.bytes - *used);
+        let mapping = match fits {
+            Some(fits) => fits,
             None => {
-                let new = Arc::new(Region::map(bytes.max(REGION))?);
-                (*region, *used) = (Arc::downgrade(&new), 0);
+                let new = Arc::new(Mapping::new(bytes.max(MAPPING))?);
+                (*mapping, *used) = (Arc::downgrade(&new), 0);
                 new
             }
         };
-        let start = there.start.wrapping_add(*used).cast();
+        let start = mapping.start.wrapping_add(*used);
         *used += bytes;
-        Some(Part { start, len, _region: there })
+        Some(ArenaSlice { start, len, _mapping: mapping })
     }
 }
 
-/// Asks for large pages for what a vector has room for and has not been written yet. Nothing but speed depends on it.
-pub(crate) fn ask_for_large_pages<T>(vec: &Vec<T>) {
-    #[cfg(target_os = "linux")]
-    {
-        let bytes = vec.capacity() * size_of::<T>();
-        if bytes < 2 * LARGE_PAGE {
-            return;
-        }
-        // SAFETY: the memory is the vector's.
-        unsafe { advise(vec.as_ptr().cast(), bytes) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = vec;
-}
-
-/// Asks for large pages for the whole pages of some memory. The advice keeps what they hold. It may be refused: then pages
-/// are small.
-///
-/// # Safety
-/// The memory is the caller's.
-#[cfg(target_os = "linux")]
-unsafe fn advise(start: *const u8, bytes: usize) {
-    // SAFETY: no memory is involved.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(LARGE_PAGE).max(1);
-    // what lies beside the memory, in its first and its last page, is another's
-    let skipped = start.addr().next_multiple_of(page) - start.addr();
-    let len = bytes.saturating_sub(skipped) / page * page;
-    // SAFETY: the caller's promise.
-    unsafe { libc::madvise(start.wrapping_add(skipped).cast_mut().cast(), len, libc::MADV_HUGEPAGE) };
-}
-
-impl<T: Scalar> Array<T> {
-    pub(crate) fn as_slice(&self) -> &[T] {
+impl PackedBytes {
+    pub fn as_slice(&self) -> &[u8] {
         match self {
-            Array::Heap(array) => array.as_slice(),
+            PackedBytes::Heap { words, len } => &bytemuck::cast_slice(words.as_slice())[..*len],
             #[cfg(target_os = "linux")]
-            // SAFETY: the part is `len` numbers of its region, zeros or what was written; any bits are a number.
-            Array::InRegion(part) => unsafe { std::slice::from_raw_parts(part.start, part.len) },
+            // SAFETY: the slice has `len` bytes of its mapping to itself; they are zeros or what was written.
+            PackedBytes::Mapped(slice) => unsafe { std::slice::from_raw_parts(slice.start, slice.len) },
         }
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         match self {
-            Array::Heap(array) => array.as_mut_slice(),
+            PackedBytes::Heap { words, len } => &mut bytemuck::cast_slice_mut(words.as_mut_slice())[..*len],
             #[cfg(target_os = "linux")]
-            // SAFETY: as above, and no other array has this part.
-            Array::InRegion(part) => unsafe { std::slice::from_raw_parts_mut(part.start, part.len) },
+            // SAFETY: as in `as_slice`; no other slice overlaps this one.
+            PackedBytes::Mapped(slice) => unsafe { std::slice::from_raw_parts_mut(slice.start, slice.len) },
         }
     }
 }
 
-impl<T> std::fmt::Debug for Array<T> {
+impl std::fmt::Debug for PackedBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Array").finish_non_exhaustive()
+        f.debug_struct("PackedBytes").field("len", &self.as_slice().len()).finish_non_exhaustive()
     }
 }
 
-/// Some numbers of a region.
+/// Some bytes of a mapping.
 #[cfg(target_os = "linux")]
-pub(crate) struct Part<T> {
-    start: *mut T,
+pub(in crate::cpu) struct ArenaSlice {
+    start: *mut u8,
     len: usize,
-    /// Keeps the memory.
-    _region: Arc<Region>,
+    /// Keeps the memory mapped.
+    _mapping: Arc<Mapping>,
 }
 
-// SAFETY: a part is the only one that points to its numbers, as a vector would be.
+// SAFETY: a slice is the only owner of its bytes, as a vector would be.
 #[cfg(target_os = "linux")]
-unsafe impl<T: Send> Send for Part<T> {}
-// SAFETY: as above; a shared part is only read.
+unsafe impl Send for ArenaSlice {}
+// SAFETY: a shared slice is only read.
 #[cfg(target_os = "linux")]
-unsafe impl<T: Sync> Sync for Part<T> {}
+unsafe impl Sync for ArenaSlice {}
 
-/// Zeroed memory that starts at a large page.
+/// Zeroed memory that starts at a huge page.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-struct Region {
+struct Mapping {
     start: *mut u8,
     bytes: usize,
-    /// What the system gave, in which the region lies.
-    mapping: (*mut libc::c_void, usize),
+    /// The address and length that the system returned, in which `start..start + bytes` lies.
+    whole: (*mut libc::c_void, usize),
 }
 
-// SAFETY: the pointers are addresses here; nothing is read or written through a region.
+// SAFETY: nothing is read or written through a mapping itself.
 #[cfg(target_os = "linux")]
-unsafe impl Send for Region {}
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
 #[cfg(target_os = "linux")]
-unsafe impl Sync for Region {}
+unsafe impl Sync for Mapping {}
 
 #[cfg(target_os = "linux")]
-impl Region {
-    /// At least `bytes`, or `None` where the system does not give them.
-    fn map(bytes: usize) -> Option<Region> {
-        let bytes = bytes.checked_next_multiple_of(LARGE_PAGE)?;
-        let len = bytes.checked_add(LARGE_PAGE)?;
+impl Mapping {
+    /// At least `bytes`, or `None` if the system does not grant them.
+    fn new(bytes: usize) -> Option<Mapping> {
+        let bytes = bytes.checked_next_multiple_of(HUGE_PAGE)?;
+        let len = bytes.checked_add(HUGE_PAGE)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping touches no memory that there is.
-        let mapping = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
-        if mapping == libc::MAP_FAILED {
+        // SAFETY: a new anonymous mapping touches no existing memory.
+        let whole = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
+        if whole == libc::MAP_FAILED {
             return None;
         }
-        let start = mapping.cast::<u8>();
-        let start = start.wrapping_add(start.align_offset(LARGE_PAGE));
-        // SAFETY: the memory is the mapping's.
+        let start = whole.cast::<u8>();
+        let start = start.wrapping_add(start.align_offset(HUGE_PAGE));
+        // SAFETY: the bytes lie in the new mapping: one huge page more than `bytes` leaves room to align `start`.
         unsafe { advise(start, bytes) };
-        Some(Region { start, bytes, mapping: (mapping, len) })
+        Some(Mapping { start, bytes, whole: (whole, len) })
     }
 }
 
 #[cfg(target_os = "linux")]
-impl Drop for Region {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this region's, and its parts are gone: each holds the region.
-        unsafe { libc::munmap(self.mapping.0, self.mapping.1) };
+        // SAFETY: this is what `mmap` returned, and every slice of it is gone, since each holds the mapping.
+        unsafe { libc::munmap(self.whole.0, self.whole.1) };
     }
 }
 
@@ -197,40 +166,40 @@ mod tests {
     use crate::arrays::Error;
 
     #[test]
-    fn arrays_are_zero_aligned_and_apart() {
-        let pages = Pages::default();
-        // small, larger than a page, odd, and one that no region holds beside the others
-        let lengths = [0, 1, 1000, 20_000, 600_001, 30_000, 17 << 20, 20_000];
-        let mut arrays: Vec<_> = lengths.map(|len| pages.zeros::<f32>("test", len).unwrap()).into();
-        for (i, (array, len)) in arrays.iter_mut().zip(lengths).enumerate() {
-            let numbers = array.as_mut_slice();
-            assert_eq!((numbers.len(), numbers.as_ptr().addr() % 64), (len, 0));
-            assert!(numbers.iter().all(|&x| x == 0.0), "array {i}");
-            numbers.fill(1.0 + i as f32);
+    fn matrices_are_zero_aligned_and_apart() {
+        let arena = WeightArena::default();
+        // small, larger than a page, odd, and one that shares no mapping with the others
+        let lengths = [0, 1, 4001, 80_000, 2_400_001, 120_000, 68 << 20, 80_000];
+        let mut matrices: Vec<_> = lengths.map(|len| arena.zeros("test", len).unwrap()).into();
+        for (i, (matrix, len)) in matrices.iter_mut().zip(lengths).enumerate() {
+            let bytes = matrix.as_mut_slice();
+            assert_eq!((bytes.len(), bytes.as_ptr().addr() % 64), (len, 0));
+            assert!(bytes.iter().all(|&x| x == 0), "matrix {i}");
+            bytes.fill(1 + i as u8);
         }
-        drop(pages);
-        arrays.remove(4); // the others stay
-        for (array, value) in arrays.iter().zip([1.0, 2.0, 3.0, 4.0, 6.0, 7.0, 8.0]) {
-            assert!(array.as_slice().iter().all(|&x| x == value));
+        drop(arena);
+        matrices.remove(4); // the others stay
+        for (matrix, value) in matrices.iter().zip([1, 2, 3, 4, 6, 7, 8]) {
+            assert!(matrix.as_slice().iter().all(|&x| x == value));
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_region_goes_with_its_last_array() {
-        let pages = Pages::default();
-        let regions = || pages.current.lock().unwrap().0.strong_count();
-        let arrays = [SMALL, SMALL].map(|len| pages.zeros::<f32>("test", len).unwrap());
-        assert_eq!(regions(), 2);
-        drop(arrays);
-        assert_eq!(regions(), 0);
-        assert!(pages.zeros::<f32>("test", SMALL).unwrap().as_slice().iter().all(|&x| x == 0.0));
+    fn a_mapping_goes_with_its_last_slice() {
+        let arena = WeightArena::default();
+        let slices = || arena.current.lock().unwrap().0.strong_count();
+        let matrices = [SMALL, SMALL].map(|len| arena.zeros("test", len).unwrap());
+        assert_eq!(slices(), 2);
+        drop(matrices);
+        assert_eq!(slices(), 0);
+        assert!(arena.zeros("test", SMALL).unwrap().as_slice().iter().all(|&x| x == 0));
     }
 
     #[test]
-    fn memory_that_cannot_be_had() {
-        let refused = Pages::default().zeros::<f32>("test", isize::MAX as usize / 4);
+    fn more_memory_than_exists_is_an_error() {
+        let refused = WeightArena::default().zeros("test", isize::MAX as usize);
         assert!(matches!(refused, Err(Error::OutOfMemory { .. })), "{refused:?}");
-        assert!(Pages::default().zeros::<u32>("test", usize::MAX).is_err());
+        assert!(WeightArena::default().zeros("test", usize::MAX).is_err());
     }
 }

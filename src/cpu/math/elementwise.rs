@@ -1,8 +1,8 @@
 //! The elementary functions of the exact mode, over slices.
 
-use crate::cpu::Cpu;
-use crate::cpu::machine::isa::Kernel;
-use crate::cpu::math;
+use super::elementary;
+use crate::cpu::machine::cpu::Cpu;
+use crate::cpu::simd::dispatch::kernel;
 use crate::cpu::simd::{Simd, load, store};
 
 /// An elementary function of the exact mode.
@@ -12,7 +12,7 @@ use crate::cpu::simd::{Simd, load, store};
 pub enum Elementary {
     /// `e^x`
     Exp,
-    /// `2^x`, the decay of the scan: faster than [`Elementary::Exp`], and less exact
+    /// `2^x`, the decay of the scan: faster than [`Elementary::Exp`], with a larger error
     Exp2,
     /// `1 / (1 + e^-x)`
     Sigmoid,
@@ -49,8 +49,8 @@ impl Elementary {
         }
     }
 
-    /// The smallest magnitude of a result for which [`Elementary::max_ulp`] holds: 0 but for SiLU, whose sigmoid
-    /// factor is subnormal, and so less precise, where the result is near the end of the range.
+    /// The smallest magnitude of a result for which [`Elementary::max_ulp`] holds: 0 except for SiLU, whose sigmoid
+    /// factor is subnormal, and so less precise, for results near the end of the range.
     pub const fn smallest(self) -> f64 {
         match self {
             Self::Silu => f32::MIN_POSITIVE as f64 * 128.0,
@@ -62,51 +62,87 @@ impl Elementary {
 impl Cpu {
     /// Replaces each value by the function's, on the calling thread.
     pub fn elementary(&self, function: Elementary, values: &mut [f32]) {
-        // SAFETY: the kernel has no conditions of its own.
-        unsafe { self.isa.run(Map { function, values }) }
+        let job = Map { function, values: values.as_mut_ptr(), len: values.len() };
+        // SAFETY: the job's values are the slice's (1).
+        unsafe { map(self.isa)(&job) }
     }
 }
 
 /// Vectors at once.
 const VECTORS: usize = 4;
 
-struct Map<'a> {
+/// A function over some values, in place.
+struct Map {
     function: Elementary,
-    values: &'a mut [f32],
+    values: *mut f32,
+    len: usize,
 }
 
-impl Kernel for Map<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        macro_rules! functions {
-            ($($variant:ident => $function:ident),*) => {
-                match self.function {
-                    $(Elementary::$variant => {
-                        // SAFETY: the caller vouches for the features of `S`; the values are in the slice.
-                        unsafe {
-                            let (at, len) = (self.values.as_mut_ptr(), self.values.len());
-                            let mut i = 0;
-                            while len - i >= VECTORS * S::LANES {
-                                let mut x = [S::splat(0.0); VECTORS];
-                                for j in 0..VECTORS {
-                                    x[j] = S::load(at.add(i + j * S::LANES));
-                                }
-                                x = math::$function::<S, VECTORS>(x);
-                                for j in 0..VECTORS {
-                                    S::store(at.add(i + j * S::LANES), x[j]);
-                                }
-                                i += VECTORS * S::LANES;
-                            }
-                            for i in (i..len).step_by(S::LANES) {
-                                let count = S::LANES.min(len - i);
-                                let [x] = math::$function::<S, 1>([load::<S, f32>(at.add(i), count)]);
-                                store::<S, f32>(at.add(i), x, count);
-                            }
-                        }
-                    })*
-                }
-            };
+kernel! {
+    /// Replaces each value of a job by the function's.
+    fn map(Map) = map_body;
+}
+
+/// # Safety
+/// 1. The job's `len` values may be read and written.
+/// 2. The CPU has the target features of `S`.
+#[inline(always)]
+unsafe fn map_body<S: Simd>(job: &Map) {
+    // SAFETY: conditions 1 and 2.
+    unsafe {
+        match job.function {
+            Elementary::Exp => map_function::<S, Exp>(job),
+            Elementary::Exp2 => map_function::<S, Exp2>(job),
+            Elementary::Sigmoid => map_function::<S, Sigmoid>(job),
+            Elementary::Silu => map_function::<S, Silu>(job),
+            Elementary::Softplus => map_function::<S, Softplus>(job),
         }
-        functions!(Exp => exp, Exp2 => exp2, Sigmoid => sigmoid, Silu => silu, Softplus => softplus);
+    }
+}
+
+/// A function over vectors, as a type.
+trait Function {
+    /// # Safety
+    /// 1. The CPU has the target features of `S`.
+    unsafe fn apply<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K];
+}
+
+macro_rules! functions {
+    ($($Type:ident => $function:ident),*) => {$(
+        struct $Type;
+        impl Function for $Type {
+            #[inline(always)]
+            unsafe fn apply<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
+                // SAFETY: condition 1.
+                unsafe { elementary::$function::<S, K>(x) }
+            }
+        }
+    )*};
+}
+functions!(Exp => exp, Exp2 => exp2, Sigmoid => sigmoid, Silu => silu, Softplus => softplus);
+
+/// # Safety
+/// As for [`map_body`].
+#[inline(always)]
+unsafe fn map_function<S: Simd, G: Function>(job: &Map) {
+    // SAFETY: every access is to one of the `len` values (1); condition 2.
+    unsafe {
+        let mut i = 0;
+        while job.len - i >= VECTORS * S::LANES {
+            let mut x = [S::splat(0.0); VECTORS];
+            for j in 0..VECTORS {
+                x[j] = S::load(job.values.add(i + j * S::LANES));
+            }
+            x = G::apply::<S, VECTORS>(x);
+            for j in 0..VECTORS {
+                S::store(job.values.add(i + j * S::LANES), x[j]);
+            }
+            i += VECTORS * S::LANES;
+        }
+        for i in (i..job.len).step_by(S::LANES) {
+            let count = S::LANES.min(job.len - i);
+            let [x] = G::apply::<S, 1>([load::<S, f32>(job.values.add(i), count)]);
+            store::<S, f32>(job.values.add(i), x, count);
+        }
     }
 }

@@ -1,3 +1,3 @@
 //! `rms_norm` on the CPU, a file per pass.
 
-pub(super) mod forward;
+pub(in crate::cpu) mod forward;

@@ -1,17 +1,17 @@
 //! Eight lanes: AVX2, FMA and F16C.
 
-// Each body is unsafe for the one reason that the trait states; nothing else here is.
+// Every body consists of intrinsics, which need the features of condition 1 of the trait, and of loads and stores through
+// pointers that condition 2 covers.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::Simd;
-use crate::cpu::linear::microkernel::{TileCall, run};
+use super::vector::Simd;
 use std::arch::x86_64::*;
 
 /// AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2;
 
-/// Eight binary32 numbers to bf16, ties to even; a NaN stays one.
+/// Eight f32 numbers to bf16, ties to even; a NaN stays one.
 #[inline(always)]
 unsafe fn to_bf16(value: __m256) -> __m128i {
     let bits = _mm256_castps_si256(value);
@@ -37,26 +37,11 @@ unsafe fn first(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
 }
 
-/// All sizes of the tile, compiled once.
-///
-/// # Safety
-/// As for [`run`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn compiled(call: TileCall) {
-    run::<Avx2>(call)
-}
-
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const NV: usize = 3;
-    const MOST_NV: usize = 3;
     type F = __m256;
 
-    #[inline(always)]
-    unsafe fn tile(call: TileCall) {
-        compiled(call)
-    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
         _mm256_set1_ps(value)
@@ -70,11 +55,11 @@ impl Simd for Avx2 {
         _mm256_storeu_ps(target, value)
     }
     #[inline(always)]
-    unsafe fn store_past(target: *mut f32, value: __m256) {
+    unsafe fn store_nontemporal(target: *mut f32, value: __m256) {
         _mm256_stream_ps(target, value)
     }
     #[inline(always)]
-    unsafe fn publish() {
+    unsafe fn fence_nontemporal() {
         _mm_sfence()
     }
     #[inline(always)]

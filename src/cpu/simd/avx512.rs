@@ -1,11 +1,11 @@
 //! Sixteen lanes: AVX-512 F, BW, VL and DQ.
 
-// Each body is unsafe for the one reason that the trait states; nothing else here is.
+// Every body consists of intrinsics, which need the features of condition 1 of the trait, and of loads and stores through
+// pointers that condition 2 covers. The one exception is the transmute in `Bf16Dot`, between two types of 512 bits.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::Simd;
-use crate::cpu::linear::microkernel::{Multiply, TileCall, run, run_pairs};
-use crate::cpu::linear::packing::Form;
+use super::bf16_dot::Bf16Dot;
+use super::vector::Simd;
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, VL, DQ.
@@ -14,7 +14,7 @@ pub struct Avx512;
 
 const NEAREST: i32 = 0x08; // to the nearest integer, ties to even, no exceptions
 
-/// Sixteen binary32 numbers to bf16, ties to even; a NaN stays one.
+/// Sixteen f32 numbers to bf16, ties to even; a NaN stays one.
 #[inline(always)]
 unsafe fn to_bf16(value: __m512) -> __m256i {
     let bits = _mm512_castps_si512(value);
@@ -30,50 +30,23 @@ fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
-/// All sizes of the tile, compiled once.
-///
-/// # Safety
-/// As for [`run`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn compiled(call: TileCall) {
-    run::<Avx512>(call)
-}
+/// AVX512-BF16, next to [`Avx512`].
+pub struct Avx512Bf16;
 
-/// The products of bf16 pairs by `vdpbf16ps`.
-struct Vdpbf16ps;
-
-impl Multiply<Avx512> for Vdpbf16ps {
+impl Bf16Dot<Avx512> for Avx512Bf16 {
     #[inline(always)]
-    unsafe fn step(input: __m512, weight: __m512, sum: __m512) -> __m512 {
-        let [input, weight] = [input, weight].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs));
-        _mm512_dpbf16_ps(sum, input, weight)
+    unsafe fn dot(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // the same 512 bits, of which the intrinsic's type only says that they are bf16 pairs
+        let [a, b] = [a, b].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs));
+        _mm512_dpbf16_ps(sum, a, b)
     }
-}
-
-/// All sizes of the tile over bf16 pairs, compiled once.
-///
-/// # Safety
-/// As for [`run_pairs`], and the CPU has AVX512-BF16.
-#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn compiled_vdpbf16ps(call: TileCall) {
-    run_pairs::<Avx512, Vdpbf16ps>(call)
 }
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    const NV: usize = 3;
-    const MOST_NV: usize = 5;
     type F = __m512;
 
-    #[inline(always)]
-    unsafe fn tile(call: TileCall) {
-        if call.form() == Form::Bf16Pairs && is_x86_feature_detected!("avx512bf16") {
-            compiled_vdpbf16ps(call)
-        } else {
-            compiled(call)
-        }
-    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
         _mm512_set1_ps(value)
@@ -87,11 +60,11 @@ impl Simd for Avx512 {
         _mm512_storeu_ps(target, value)
     }
     #[inline(always)]
-    unsafe fn store_past(target: *mut f32, value: __m512) {
+    unsafe fn store_nontemporal(target: *mut f32, value: __m512) {
         _mm512_stream_ps(target, value)
     }
     #[inline(always)]
-    unsafe fn publish() {
+    unsafe fn fence_nontemporal() {
         _mm_sfence()
     }
     #[inline(always)]

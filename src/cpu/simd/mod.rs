@@ -1,143 +1,24 @@
-//! The vector trait that every CPU kernel is written over, once.
-//!
-//! A kernel is a struct whose `Kernel::run::<S>` is `#[inline(always)]`, instantiated inside a function that enables the
-//! target features of `S`. No closures over vectors: one that is not inlined loses its target features, and every
-//! intrinsic in it becomes a call.
+//! Vectors: the trait that kernels are written over, its implementations, and the functions made per instruction set.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16_dot;
+pub(in crate::cpu) mod dispatch;
 mod load_store;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod vector;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
-pub use load_store::{Lanes, load, store};
+pub use avx512::{Avx512, Avx512Bf16};
+pub use bf16_dot::{Bf16Dot, EmulatedBf16Dot};
+pub use load_store::{LoadStore, load, store};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use portable::Portable;
-
-use crate::cpu::linear::microkernel::TileCall;
-
-/// The most lanes of any implementation: the size of scratch arrays for partial vectors.
-pub const MAX_LANES: usize = 16;
-
-/// A vector of `LANES` binary32 numbers and the IEEE-754 operations of the arithmetic contract.
-///
-/// Every operation is rounded to nearest even, honours subnormals and is the same on every implementation, but for
-/// the payload of a NaN.
-///
-/// # Safety
-/// Each method may only be called where the CPU has the target features of the implementation, and pointers must be
-/// valid for the lanes that are read or written. They need no alignment beyond the element's.
-pub trait Simd: Copy + Send + Sync + 'static {
-    /// Numbers per vector: 4, 8 or 16.
-    const LANES: usize;
-    /// Vector registers.
-    const REGISTERS: usize;
-    /// Vectors in a row of the matrix product's register tile.
-    const NV: usize;
-    /// The same at most, for matrices with few outputs: 5 or less.
-    const MOST_NV: usize;
-    /// The vector.
-    type F: Copy;
-
-    unsafe fn splat(value: f32) -> Self::F;
-    unsafe fn load(source: *const f32) -> Self::F;
-    unsafe fn store(target: *mut f32, value: Self::F);
-    /// A store past the caches where the CPU has one, to a multiple of a vector's size.
-    #[inline(always)]
-    unsafe fn store_past(target: *mut f32, value: Self::F) {
-        // SAFETY: the caller's promise is the same.
-        unsafe { Self::store(target, value) }
-    }
-    /// Makes what was stored past the caches seen by others before what is stored later.
-    #[inline(always)]
-    unsafe fn publish() {}
-    /// `LANES` bf16 numbers, as their bits, widened.
-    unsafe fn load_bf16(source: *const u16) -> Self::F;
-    unsafe fn store_bf16(target: *mut u16, value: Self::F);
-    /// `LANES` binary16 numbers, as their bits, widened.
-    unsafe fn load_f16(source: *const u16) -> Self::F;
-    unsafe fn store_f16(target: *mut u16, value: Self::F);
-
-    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
-    /// `a * b + c`, rounded once.
-    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `c - a * b`, rounded once.
-    unsafe fn fnma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `a < b ? a : b`: `b` where either is a NaN.
-    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
-    /// `a > b ? a : b`: `b` where either is a NaN.
-    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
-    /// The sign bit set.
-    unsafe fn neg_abs(a: Self::F) -> Self::F;
-    /// `x < 0 ? a : b` per lane.
-    unsafe fn select_negative(x: Self::F, a: Self::F, b: Self::F) -> Self::F;
-    /// The nearest integer, ties to even, for `|x| < 2^22`.
-    unsafe fn round(x: Self::F) -> Self::F;
-    /// `p * 2^n`, rounded once, for `p` in `[0.5, 2]` and the `n` of [`Simd::split`] or an integral one in
-    /// `[-150, 128]`. A NaN in both stays one.
-    unsafe fn scale(p: Self::F, n: Self::F) -> Self::F;
-
-    /// The upper bf16 number of each lane's bits, widened.
-    unsafe fn upper_bf16(pairs: Self::F) -> Self::F;
-    /// The lower one.
-    unsafe fn lower_bf16(pairs: Self::F) -> Self::F;
-    /// Zero, of the same sign, for what is subnormal.
-    unsafe fn flush(x: Self::F) -> Self::F;
-
-    /// `(n, r)` with `n` the integer nearest to `x` and `r = x - n`, exactly, and `n` such that `2^r * 2^n` saturates
-    /// to 0 or infinity as `2^x` does.
-    #[inline(always)]
-    unsafe fn split(x: Self::F) -> (Self::F, Self::F) {
-        // SAFETY: the caller's promise is the same.
-        unsafe {
-            let x = Self::min(Self::splat(128.0), Self::max(Self::splat(-150.0), x));
-            let n = Self::round(x);
-            (n, Self::sub(x, n))
-        }
-    }
-
-    /// A tile of the matrix product. One function per implementation holds all sizes of it, compiled once.
-    ///
-    /// # Safety
-    /// As for [`gemm::tile::run`](crate::cpu::linear::microkernel::run).
-    unsafe fn tile(call: TileCall);
-
-    /// Asks for the cache line at `address`, which need not be valid.
-    #[inline(always)]
-    unsafe fn prefetch<T>(address: *const T) {
-        let _ = address;
-    }
-
-    /// The first `count < LANES` numbers; the other lanes are zero.
-    #[inline(always)]
-    unsafe fn load_first(source: *const f32, count: usize) -> Self::F {
-        let mut lanes = [0.0f32; MAX_LANES];
-        // SAFETY: the caller vouches for `count` numbers at `source`; `lanes` holds LANES of them.
-        unsafe {
-            std::ptr::copy_nonoverlapping(source, lanes.as_mut_ptr(), count);
-            Self::load(lanes.as_ptr())
-        }
-    }
-
-    /// Stores the first `count < LANES` lanes.
-    #[inline(always)]
-    unsafe fn store_first(target: *mut f32, value: Self::F, count: usize) {
-        let mut lanes = [0.0f32; MAX_LANES];
-        // SAFETY: `lanes` holds LANES numbers; the caller vouches for `count` of them at `target`.
-        unsafe {
-            Self::store(lanes.as_mut_ptr(), value);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), target, count);
-        }
-    }
-}
+pub use vector::{MAX_LANES, Simd};

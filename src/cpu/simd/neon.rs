@@ -1,10 +1,10 @@
 //! Four lanes: NEON, which every aarch64 CPU has.
 
-// Each body is unsafe for the one reason that the trait states; nothing else here is.
+// Every body consists of intrinsics, which need the features of condition 1 of the trait, and of loads and stores through
+// pointers that condition 2 covers. The inline assembly is two conversions between registers, which touch no memory.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::Simd;
-use crate::cpu::linear::microkernel::{TileCall, run};
+use super::vector::Simd;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -18,26 +18,11 @@ unsafe fn power(n: int32x4_t) -> float32x4_t {
     vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))))
 }
 
-/// All sizes of the tile, compiled once.
-///
-/// # Safety
-/// As for [`run`].
-#[target_feature(enable = "neon")]
-unsafe fn compiled(call: TileCall) {
-    run::<Neon>(call)
-}
-
 impl Simd for Neon {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
-    const NV: usize = 3;
-    const MOST_NV: usize = 3;
     type F = float32x4_t;
 
-    #[inline(always)]
-    unsafe fn tile(call: TileCall) {
-        compiled(call)
-    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> float32x4_t {
         vdupq_n_f32(value)
@@ -66,7 +51,7 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_f16(source: *const u16) -> float32x4_t {
-        // the conversions between binary16 and binary32 are in every NEON; their intrinsics are not in every Rust
+        // every NEON converts between f16 and f32, but not every supported Rust has the intrinsics
         let bits = vld1_u16(source);
         let value: float32x4_t;
         asm!("fcvtl {value:v}.4s, {bits:v}.4h", bits = in(vreg) bits, value = out(vreg) value,

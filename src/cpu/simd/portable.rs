@@ -1,7 +1,6 @@
 //! The vector trait without intrinsics: arrays of eight numbers, on any CPU.
 
-use super::Simd;
-use crate::cpu::linear::microkernel::{TileCall, run};
+use super::vector::Simd;
 use half::{bf16, f16};
 
 /// Eight numbers in an array. Slow where the compiler may not use a fused multiply-add instruction, and exact.
@@ -16,35 +15,18 @@ fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-/// All sizes of the tile, compiled once.
-///
-/// # Safety
-/// As for [`run`].
-#[inline(never)]
-unsafe fn compiled(call: TileCall) {
-    // SAFETY: the caller's promise is the same.
-    unsafe { run::<Portable>(call) }
-}
-
 impl Simd for Portable {
     const LANES: usize = LANES;
     const REGISTERS: usize = 16;
-    const NV: usize = 2;
-    const MOST_NV: usize = 2;
     type F = F;
 
-    #[inline(always)]
-    unsafe fn tile(call: TileCall) {
-        // SAFETY: the caller's promise is the same.
-        unsafe { compiled(call) }
-    }
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
         [value; LANES]
     }
     #[inline(always)]
     unsafe fn load(source: *const f32) -> F {
-        // SAFETY: the caller vouches for LANES numbers; an array of f32 has the alignment of one.
+        // SAFETY: `source` has LANES numbers (condition 2 of the trait); an array of f32 has the alignment of one.
         unsafe { source.cast::<F>().read() }
     }
     #[inline(always)]
@@ -54,7 +36,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_bf16(source: *const u16) -> F {
-        // SAFETY: the caller vouches for LANES elements.
+        // SAFETY: `source` has LANES elements (condition 2 of the trait).
         let bits = unsafe { source.cast::<[u16; LANES]>().read() };
         bits.map(|bits| bf16::from_bits(bits).to_f32())
     }
@@ -65,7 +47,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_f16(source: *const u16) -> F {
-        // SAFETY: the caller vouches for LANES elements.
+        // SAFETY: `source` has LANES elements (condition 2 of the trait).
         let bits = unsafe { source.cast::<[u16; LANES]>().read() };
         bits.map(|bits| f16::from_bits(bits).to_f32())
     }

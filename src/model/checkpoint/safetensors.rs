@@ -3,8 +3,7 @@
 
 use super::mapped;
 use super::source::Source;
-use crate::arrays::Rows;
-use crate::arrays::{Element, Scalar};
+use crate::arrays::{Element, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
 use crate::model::error::ModelError;
 use half::{bf16, f16};
@@ -42,7 +41,7 @@ pub(in crate::model) fn map_files(dir: &Path) -> Result<Vec<(String, Mmap)>, Mod
     Ok(files)
 }
 
-/// The names of the shards in an index. Each is a plain file name, so that no index reaches out of its directory.
+/// The names of the shards in an index. Each must be a plain file name, so an index cannot name files outside its directory.
 fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -131,16 +130,16 @@ impl Source for Checkpoint<'_> {
         &self,
         backend: &B,
         names: &[&str],
-        rows: usize,
-        cols: usize,
+        shape: [usize; 2],
+        format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError> {
-        let tensor = self.tensor(names, &[rows, cols])?;
-        Ok(match tensor.dtype {
-            Dtype::F32 => backend.pack(Rows::new(&elements::<f32>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::F16 => backend.pack(Rows::new(&elements::<f16>(tensor.bytes)?[..], rows, cols)?)?,
-            Dtype::BF16 => backend.pack(Rows::new(&elements::<bf16>(tensor.bytes)?[..], rows, cols)?)?,
-            _ => return Err(tensor.unsupported()),
-        })
+        let tensor = self.tensor(names, &shape)?;
+        match tensor.dtype {
+            Dtype::F32 => pack::<B, f32>(backend, tensor.bytes, shape, format),
+            Dtype::F16 => pack::<B, f16>(backend, tensor.bytes, shape, format),
+            Dtype::BF16 => pack::<B, bf16>(backend, tensor.bytes, shape, format),
+            _ => Err(tensor.unsupported()),
+        }
     }
 
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -154,6 +153,20 @@ impl Source for Checkpoint<'_> {
     }
 }
 
+fn pack<B: Backend, W: Element>(
+    backend: &B,
+    bytes: &[u8],
+    [rows, cols]: [usize; 2],
+    format: Option<WeightFormat>,
+) -> Result<B::Weights, ModelError> {
+    let elements = elements::<W>(bytes)?;
+    let weight = Rows::new(&elements[..], rows, cols)?;
+    Ok(match format {
+        Some(format) => backend.pack_as(weight, format)?,
+        None => backend.pack(weight)?,
+    })
+}
+
 impl Tensor<'_> {
     fn unsupported(&self) -> ModelError {
         ModelError::TensorType {
@@ -165,7 +178,7 @@ impl Tensor<'_> {
     }
 }
 
-/// The elements of little-endian bytes: borrowed where the host's memory allows it, else a copy, since tensors in a
+/// The elements of little-endian bytes: borrowed if they are aligned and the host is little-endian, else a copy: tensors in a
 /// file need not be aligned.
 pub(in crate::model) fn elements<T: Scalar>(bytes: &[u8]) -> Result<Cow<'_, [T]>, ModelError> {
     let big_endian = cfg!(target_endian = "big");

@@ -1,6 +1,7 @@
 //! [`Source`]: where a model's weights come from.
 #![forbid(unsafe_code)]
 
+use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 use crate::model::error::ModelError;
 
@@ -10,8 +11,8 @@ use crate::model::error::ModelError;
 /// implementation checks every shape and returns an error if it differs.
 ///
 /// ```
-/// use mamba_kernels::model::{Config, Mamba, ModelError, Source};
-/// use mamba_kernels::{Backend, Cpu, Rows};
+/// use mamba_kernels::model::{Config, Mamba, ModelError, Source, WeightFormats};
+/// use mamba_kernels::{Backend, Cpu, Rows, WeightFormat};
 ///
 /// /// Weights that are all equal, in f32.
 /// struct Constant(f32);
@@ -21,11 +22,12 @@ use crate::model::error::ModelError;
 ///         &self,
 ///         backend: &B,
 ///         _names: &[&str],
-///         rows: usize,
-///         cols: usize,
+///         [rows, cols]: [usize; 2],
+///         format: Option<WeightFormat>,
 ///     ) -> Result<B::Weights, ModelError> {
 ///         let values = vec![self.0; rows * cols];
-///         Ok(backend.pack(Rows::new(&values[..], rows, cols)?)?)
+///         let format = format.unwrap_or(WeightFormat::F32);
+///         Ok(backend.pack_as(Rows::new(&values[..], rows, cols)?, format)?)
 ///     }
 ///
 ///     fn widened(&self, _name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -35,13 +37,14 @@ use crate::model::error::ModelError;
 ///
 /// # fn main() -> Result<(), ModelError> {
 /// let config = Config::from_json(r#"{ "d_model": 16, "n_layer": 2, "vocab_size": 40 }"#)?;
-/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01))?;
+/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01), WeightFormats::default())?;
 /// assert_eq!(model.new_state(3)?.layers(), 2);
 /// # Ok(())
 /// # }
 /// ```
 pub trait Source {
-    /// The matrix `[rows, cols]` under the first of `names` that exists, packed in its stored type.
+    /// The matrix of `shape`, `[rows, cols]`, under the first of `names` that exists, packed in `format`, or in its stored type
+    /// if that is `None`.
     ///
     /// # Errors
     /// [`ModelError`] if the matrix is missing, or has another shape or a type that the crate does not compute with.
@@ -49,8 +52,8 @@ pub trait Source {
         &self,
         backend: &B,
         names: &[&str],
-        rows: usize,
-        cols: usize,
+        shape: [usize; 2],
+        format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError>;
 
     /// The values of the tensor `name` of this shape, converted to f32.

@@ -1,11 +1,7 @@
 //! The contract of `causal_conv1d`.
 
-use super::super::expect_pool;
-use crate::arrays::Batch;
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, checked_product, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::{Backend, expect_tokens};
+use crate::arrays::{Batch, Element, Error, Memory, Result, Rows, Storage, checked_product, expect_size};
+use crate::ops::checks::{expect_pool, expect_tokens};
 
 /// What is applied to each output of the convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -25,7 +21,7 @@ pub enum Activation {
 /// causal-conv1d in one, channels last.
 ///
 /// Order: from the bias, or +0.0, one fused multiply-add per tap, the oldest first; then the activation.
-pub struct CausalConv1d<'a, B: Backend, T: Element> {
+pub struct CausalConv1d<'a, B: Memory, T: Element> {
     /// `[tokens, channels]`
     pub input: Rows<B::View<'a, T>>,
     /// `[d_conv, channels]`, the oldest tap first: the transpose of PyTorch's `[channels, 1, d_conv]`, which
@@ -56,11 +52,11 @@ pub struct CausalConv1dShape {
     pub d_conv: usize,
 }
 
-impl<B: Backend, T: Element> CausalConv1d<'_, B, T> {
+impl<B: Memory, T: Element> CausalConv1d<'_, B, T> {
     /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a shape differs from the contract's, or the state pool lacks a slot of the batch.
+    /// [`Error::Argument`] if a shape differs from the contract's, or the state pool lacks a slot of the batch.
     pub fn validate(&self) -> Result<CausalConv1dShape> {
         const OP: &str = "causal_conv1d";
         let (tokens, channels) = (self.input.rows(), self.input.cols());

@@ -1,15 +1,12 @@
 //! The contract of `embedding`.
 
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::{Backend, WeightMatrix};
+use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, WeightMatrix, expect_size};
 
 /// `output[t] = weight[tokens[t]]`: PyTorch's `Embedding`.
 ///
 /// The table is a packed weight, so that a model whose head is tied to its embedding keeps one copy of both. Widening
 /// is exact; an output of a narrower type is rounded to nearest even.
-pub struct Embedding<'a, B: Backend, U: Element> {
+pub struct Embedding<'a, B: Memory, U: Element> {
     /// `[tokens]`, each below the rows of the weight
     pub tokens: B::View<'a, u32>,
     /// `[vocab, d_model]`
@@ -30,11 +27,11 @@ pub struct EmbeddingShape {
     pub d_model: usize,
 }
 
-impl<B: Backend, U: Element> Embedding<'_, B, U> {
+impl<B: Memory, U: Element> Embedding<'_, B, U> {
     /// Checks the shapes. The values of the tokens may lie on a device: a backend checks them.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a shape differs from the contract's.
+    /// [`Error::Argument`] if a shape differs from the contract's.
     pub fn validate(&self) -> Result<EmbeddingShape> {
         const OP: &str = "embedding";
         let (tokens, vocab, d_model) = (self.tokens.elements(), self.weight.rows(), self.weight.cols());

@@ -1,9 +1,6 @@
 //! The contract of `linear`.
 
-use crate::arrays::Element;
-use crate::arrays::{Result, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::{Backend, WeightMatrix};
+use crate::arrays::{Element, Memory, Result, Rows, Storage, WeightMatrix, expect_size};
 
 /// What happens to a sum, with its bias added, on its way to the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -24,7 +21,7 @@ pub enum Epilogue {
 /// input: logits and a residual stream in f32 beside activations in bf16.
 ///
 /// Order: per output, `k` ascending from +0.0, one fused multiply-add each; then the bias; then the epilogue.
-pub struct Linear<'a, B: Backend, T: Element, U: Element> {
+pub struct Linear<'a, B: Memory, T: Element, U: Element> {
     /// `[tokens, in_features]`
     pub input: Rows<B::View<'a, T>>,
     /// `[out_features, in_features]`
@@ -49,11 +46,11 @@ pub struct LinearShape {
     pub out_features: usize,
 }
 
-impl<B: Backend, T: Element, U: Element> Linear<'_, B, T, U> {
+impl<B: Memory, T: Element, U: Element> Linear<'_, B, T, U> {
     /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where a shape differs from the contract's.
+    /// [`Error::Argument`](crate::Error::Argument) if a shape differs from the contract's.
     pub fn validate(&self) -> Result<LinearShape> {
         const OP: &str = "linear";
         let tokens = self.input.rows();

@@ -1,63 +1,62 @@
 //! The contract of `in_proj`.
 
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::{Backend, WeightMatrix};
+use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, WeightMatrix, expect_size};
 
-/// `[x | z] = input · weightᵀ + bias`: one matrix product that feeds the two branches of a Mamba block.
+/// `[outputs[0] | outputs[1] | ..] = input · weightᵀ + bias`: one matrix product that feeds the branches of a block.
 ///
-/// Row `j` of the weight makes channel `j` of `x` where `j < d_inner`, else channel `j - d_inner` of `z`. The two
-/// halves are written to two places, so that no one ever splits a `[tokens, 2 * d_inner]` array. It is `in_proj` and
-/// `chunk(2)` of the official `Mamba.forward`, and section 3.4 of the Mamba paper.
+/// The rows of the weight are the channels of the outputs, one output after the other. Each output is written to its
+/// own place, so nobody splits or copies a `[tokens, features]` array. In Mamba the outputs are `[x, z]`, `d_inner`
+/// columns each: `in_proj` and `chunk(2)` of the official `Mamba.forward`, section 3.4 of the Mamba paper.
 ///
 /// Order: per output, `k` ascending from +0.0, one fused multiply-add each; then the bias.
-pub struct InProj<'a, B: Backend, T: Element> {
+pub struct InProj<'a, B: Memory, T: Element, const N: usize> {
     /// `[tokens, d_model]`
     pub input: Rows<B::View<'a, T>>,
-    /// `[2 * d_inner, d_model]`
+    /// `[features, d_model]`, with as many features as the outputs have columns
     pub weight: &'a B::Weights,
-    /// `[2 * d_inner]`
+    /// `[features]`
     pub bias: Option<B::View<'a, f32>>,
-    /// `[tokens, d_inner]`, written
-    pub x: Rows<B::ViewMut<'a, T>>,
-    /// `[tokens, d_inner]`, written
-    pub z: Rows<B::ViewMut<'a, T>>,
+    /// `[tokens, columns]` each, written
+    pub outputs: [Rows<B::ViewMut<'a, T>>; N],
 }
 
 /// The sizes of a valid [`InProj`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InProjShape {
-    /// Rows of the input and of both outputs.
+    /// Rows of the input and of every output.
     pub tokens: usize,
     /// Columns of the input.
     pub d_model: usize,
-    /// Columns of each output.
-    pub d_inner: usize,
+    /// Rows of the weight: columns of all outputs.
+    pub features: usize,
 }
 
-impl<B: Backend, T: Element> InProj<'_, B, T> {
+impl<B: Memory, T: Element, const N: usize> InProj<'_, B, T, N> {
     /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a shape differs from the contract's.
+    /// [`Error::Argument`] if a shape differs from the contract's.
     pub fn validate(&self) -> Result<InProjShape> {
         const OP: &str = "in_proj";
-        let (tokens, d_model) = (self.input.rows(), self.weight.cols());
-        let features = self.weight.rows();
-        if !features.is_multiple_of(2) {
-            return Err(Error::argument(OP, "weight", "an even number of rows, 2 * d_inner", features));
-        }
-        let d_inner = features / 2;
+        let (tokens, d_model, features) = (self.input.rows(), self.weight.cols(), self.weight.rows());
         expect_size(OP, "input", "the columns of the weight", d_model, self.input.cols())?;
         if let Some(bias) = &self.bias {
-            expect_size(OP, "bias", "2 * d_inner", features, bias.elements())?;
+            expect_size(OP, "bias", "the rows of the weight", features, bias.elements())?;
         }
-        for (name, output) in [("x", &self.x), ("z", &self.z)] {
-            expect_size(OP, name, "rows of the input", tokens, output.rows())?;
-            expect_size(OP, name, "d_inner columns", d_inner, output.cols())?;
+        let mut columns = 0usize;
+        for output in &self.outputs {
+            expect_size(OP, "outputs", "rows of the input", tokens, output.rows())?;
+            columns = columns.checked_add(output.cols()).ok_or_else(|| {
+                Error::argument(
+                    OP,
+                    "outputs",
+                    "columns that fit in memory",
+                    format_args!("{}", output.cols()),
+                )
+            })?;
         }
-        Ok(InProjShape { tokens, d_model, d_inner })
+        expect_size(OP, "outputs", "as many columns as the weight has rows", features, columns)?;
+        Ok(InProjShape { tokens, d_model, features })
     }
 }

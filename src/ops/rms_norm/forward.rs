@@ -1,9 +1,6 @@
 //! The contract of `rms_norm`.
 
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::Backend;
+use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, expect_size};
 
 /// `output = r / sqrt(mean(r²) + eps) · weight`, with `r = input + residual`, written back to the residual.
 ///
@@ -12,7 +9,7 @@ use crate::backend::Backend;
 ///
 /// Order: sixteen strided partial sums of squares, `i mod 16`, ascending by fused multiply-adds from +0.0, combined
 /// by the tree 8-4-2-1; divided by the number of columns; then `(r · (1 / sqrt(mean + eps))) · weight`.
-pub struct RmsNorm<'a, B: Backend, T: Element, U: Element> {
+pub struct RmsNorm<'a, B: Memory, T: Element, U: Element> {
     /// `[tokens, channels]`
     pub input: Rows<B::View<'a, T>>,
     /// `[tokens, channels]`: the residual stream, read and updated
@@ -35,11 +32,11 @@ pub struct RmsNormShape {
     pub channels: usize,
 }
 
-impl<B: Backend, T: Element, U: Element> RmsNorm<'_, B, T, U> {
+impl<B: Memory, T: Element, U: Element> RmsNorm<'_, B, T, U> {
     /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a shape differs from the contract's, or `eps` is negative or not finite.
+    /// [`Error::Argument`] if a shape differs from the contract's, or `eps` is negative or not finite.
     pub fn validate(&self) -> Result<RmsNormShape> {
         const OP: &str = "rms_norm";
         let (tokens, channels) = (self.input.rows(), self.input.cols());

@@ -1,11 +1,7 @@
 //! The contract of `selective_scan`.
 
-use super::super::expect_pool;
-use crate::arrays::Batch;
-use crate::arrays::Element;
-use crate::arrays::{Error, Result, checked_product, expect_size};
-use crate::arrays::{Rows, Storage};
-use crate::backend::{Backend, expect_tokens};
+use crate::arrays::{Batch, Element, Error, Memory, Result, Rows, Storage, checked_product, expect_size};
+use crate::ops::checks::{expect_pool, expect_tokens};
 
 /// The selective scan (S6) with everything around it that can be fused.
 ///
@@ -25,7 +21,7 @@ use crate::backend::{Backend, expect_tokens};
 /// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`; four partial sums over the
 /// states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
 /// `fma(u, d, y)`; then the gate.
-pub struct SelectiveScan<'a, B: Backend, T: Element> {
+pub struct SelectiveScan<'a, B: Memory, T: Element> {
     /// `[tokens, channels]`
     pub u: Rows<B::View<'a, T>>,
     /// `[tokens, channels]`
@@ -68,11 +64,11 @@ pub struct SelectiveScanShape {
     pub n_groups: usize,
 }
 
-impl<B: Backend, T: Element> SelectiveScan<'_, B, T> {
+impl<B: Memory, T: Element> SelectiveScan<'_, B, T> {
     /// Checks the arguments against each other.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a shape differs from the contract's, the groups do not divide the channels, or the
+    /// [`Error::Argument`] if a shape differs from the contract's, the groups do not divide the channels, or the
     /// state pool lacks a slot of the batch.
     pub fn validate(&self) -> Result<SelectiveScanShape> {
         const OP: &str = "selective_scan";

@@ -1,7 +1,15 @@
-use crate::arrays::Element;
-use crate::arrays::Result;
+//! ```text
+//! y[t, c] = activation(bias[c] + Σ_j weight[j, c] · x[t - d_conv + 1 + j, c])
+//! ```
+//!
+//! A depthwise causal convolution per sequence, with the inputs before its start from the state. It is `causal_conv1d_fn`
+//! and `causal_conv1d_update` of the official causal-conv1d, whose reference is `causal_conv1d_ref` (`F.conv1d` with
+//! `padding = d_conv - 1` and `groups = channels`, cut to the length of the input).
+
+use crate::arrays::{Element, Result};
 use crate::ops::{Activation, CausalConv1d};
-use crate::reference::{Reference, math};
+use crate::reference::math;
+use crate::reference::memory::Reference;
 
 pub(in crate::reference) fn causal_conv1d<T: Element>(
     mut args: CausalConv1d<'_, Reference, T>,

@@ -1,7 +1,12 @@
-use crate::arrays::Element;
-use crate::arrays::Result;
+//! ```text
+//! output[t] = weight[tokens[t]]
+//! ```
+//!
+//! PyTorch's `nn.Embedding`.
+
+use crate::arrays::{Element, Result};
 use crate::ops::Embedding;
-use crate::reference::Reference;
+use crate::reference::memory::Reference;
 
 pub(in crate::reference) fn embedding<U: Element>(mut args: Embedding<'_, Reference, U>) -> Result<()> {
     let shape = args.validate()?;

@@ -1,7 +1,13 @@
-use crate::arrays::Element;
-use crate::arrays::Result;
+//! ```text
+//! r = input + residual; output = r / sqrt(mean(r²) + eps) · weight; residual = r
+//! ```
+//!
+//! RMSNorm (Zhang and Sennrich, 2019) with the residual add fused: `rms_norm_ref` of the official `layer_norm.py`, with
+//! `prenorm`.
+
+use crate::arrays::{Element, Result};
 use crate::ops::RmsNorm;
-use crate::reference::Reference;
+use crate::reference::memory::Reference;
 
 pub(in crate::reference) fn rms_norm<T: Element, U: Element>(
     mut args: RmsNorm<'_, Reference, T, U>,

@@ -1,7 +1,16 @@
-use crate::arrays::Element;
-use crate::arrays::Result;
+//! ```text
+//! delta  = softplus(delta[t, c] + delta_bias[c])
+//! h[n]   = exp(delta · a[n, c]) · h[n] + delta · u[t, c] · b[t, n]
+//! output = (Σ_n c[t, n] · h[n] + d[c] · u[t, c]) · silu(z[t, c])
+//! ```
+//!
+//! Equations 2a and 2b of the Mamba paper (Gu and Dao, 2023), `a` discretised by zero-order hold (its equation 4) and `b` by
+//! Euler's rule: `selective_scan_ref` of the official `selective_scan_interface.py`.
+
+use crate::arrays::{Element, Result};
 use crate::ops::SelectiveScan;
-use crate::reference::{Reference, math};
+use crate::reference::math;
+use crate::reference::memory::Reference;
 
 pub(in crate::reference) fn selective_scan<T: Element>(
     mut args: SelectiveScan<'_, Reference, T>,

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::arrays::{Activations, CONV, SSM};
-use crate::arrays::Rows;
+use crate::arrays::{Rows, WeightFormat};
 use crate::backend::Backend;
 use crate::model::checkpoint::Source;
 use crate::model::config::Config;
@@ -33,10 +33,11 @@ impl<B: Backend> Mamba1<B> {
         config: &Config,
         source: &impl Source,
         prefix: &str,
+        format: Option<WeightFormat>,
     ) -> Result<Self, ModelError> {
         let Config { d_model, d_inner, d_state, d_conv, dt_rank, .. } = *config;
         let name = |part: &str| format!("{prefix}.{part}");
-        let matrix = |part, rows, cols| source.matrix(backend, &[&name(part)], rows, cols);
+        let matrix = |part, rows, cols| source.matrix(backend, &[&name(part)], [rows, cols], format);
         let vector = |part, len| source.vector(backend, &name(part), len);
         let optional = |present: bool, part, len| present.then(|| vector(part, len)).transpose();
         let conv = source.widened(&name("conv1d.weight"), &[d_inner, 1, d_conv])?;
@@ -76,12 +77,14 @@ impl<B: Backend> Mamba1<B> {
         let arrays = Activations::<B>::of(scratch);
         let rows = batch.tokens();
         let Config { d_model, d_inner, d_state, dt_rank, .. } = *config;
-        let in_proj = InProj::<B, f32> {
+        let in_proj = InProj::<B, f32, 2> {
             input: Rows::new(backend.view(input), rows, d_model)?,
             weight: &self.in_proj,
             bias: self.in_proj_bias.as_ref().map(|bias| backend.view(bias)),
-            x: Rows::new(backend.view_mut(arrays.x), rows, d_inner)?,
-            z: Rows::new(backend.view_mut(arrays.z), rows, d_inner)?,
+            outputs: [
+                Rows::new(backend.view_mut(arrays.x), rows, d_inner)?,
+                Rows::new(backend.view_mut(arrays.z), rows, d_inner)?,
+            ],
         };
         backend.in_proj(in_proj, workspace)?;
 
@@ -162,7 +165,7 @@ impl<B: Backend> Mamba1<B> {
     }
 }
 
-/// Columns of an array `[rows, cols]`.
+/// The columns `range` of an array `[rows, cols]`.
 fn columns<'a, B: Backend>(
     backend: &B,
     array: &'a B::Buffer<f32>,

@@ -1,0 +1,123 @@
+//! [`Cuda`], and [`CudaBuilder`], which chooses what it runs on and which inexact kernels it may use.
+
+use crate::arrays::{Error, Result};
+use crate::cuda::driver::gpu::Gpu;
+use crate::cuda::driver::interface::Driver;
+use crate::cuda::memory::device::Device;
+use std::sync::Arc;
+
+/// The CUDA backend on one device. Clones share it, and its memory.
+#[derive(Debug, Clone)]
+pub struct Cuda {
+    pub(super) device: Arc<Device>,
+    pub(super) name: &'static str,
+    pub(super) tensor_cores: bool,
+    pub(super) parallel_scan: bool,
+}
+
+/// What runs the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Gpu(usize),
+    Executor { checked: bool },
+}
+
+/// Chooses what a [`Cuda`] runs on, and which inexact kernels it may use.
+#[derive(Debug, Clone, Copy)]
+pub struct CudaBuilder {
+    pub(super) target: Target,
+    tensor_cores: bool,
+    parallel_scan: bool,
+}
+
+impl Default for CudaBuilder {
+    fn default() -> Self {
+        Self { target: Target::Gpu(0), tensor_cores: false, parallel_scan: false }
+    }
+}
+
+impl CudaBuilder {
+    /// The device of this number, instead of the first.
+    pub fn device(mut self, ordinal: usize) -> Self {
+        self.target = Target::Gpu(ordinal);
+        self
+    }
+
+    /// No GPU: the kernels run on the CPU, thread by thread, and each memory access is checked. Slow; for tests.
+    pub fn executor(mut self) -> Self {
+        self.target = Target::Executor { checked: true };
+        self
+    }
+
+    /// [`executor`](Self::executor) without the checks.
+    pub fn unchecked_executor(mut self) -> Self {
+        self.target = Target::Executor { checked: false };
+        self
+    }
+
+    /// Matrix products with f16 and bf16 weights run on tensor cores, for more than 8 rows: inexact. The inputs are
+    /// rounded to the type of the weight, and the sums, in f32, are in the hardware's order.
+    pub fn tensor_cores(mut self) -> Self {
+        self.tensor_cores = true;
+        self
+    }
+
+    /// Scans of long sequences run in chunks, in parallel, which are then combined: inexact, since the state at the
+    /// start of a chunk is computed in another order.
+    pub fn parallel_scan(mut self) -> Self {
+        self.parallel_scan = true;
+        self
+    }
+
+    /// Makes the backend.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] says what is missing: the driver, a device, a newer one of either, or the executor.
+    pub fn build(self) -> Result<Cuda> {
+        match self.target {
+            Target::Gpu(ordinal) => self.over("cuda", Box::new(Gpu::new(ordinal)?)),
+            Target::Executor { checked } => self.over("cuda-executor", executor(checked)?),
+        }
+    }
+
+    pub(super) fn over(self, name: &'static str, driver: Box<dyn Driver>) -> Result<Cuda> {
+        let Self { tensor_cores, parallel_scan, .. } = self;
+        if tensor_cores && !driver.has_tensor_cores() {
+            let reason = "the tensor cores in use need compute capability 8.0 or later";
+            return Err(Error::Unavailable { backend: name.into(), reason: reason.into() });
+        }
+        Ok(Cuda { device: Device::new(driver), name, tensor_cores, parallel_scan })
+    }
+}
+
+#[cfg(mamba_executor)]
+fn executor(checked: bool) -> Result<Box<dyn Driver>> {
+    use crate::cuda::driver::executor::device::{Check, Executor};
+    Ok(Box::new(Executor::new(if checked { Check::Checked } else { Check::Optimised })?))
+}
+
+#[cfg(not(mamba_executor))]
+fn executor(_: bool) -> Result<Box<dyn Driver>> {
+    let reason = "this build has none: it needs Linux, and GCC or Clang with C++17 when the crate is built";
+    Err(Error::Unavailable { backend: "cuda-executor".into(), reason: reason.into() })
+}
+
+impl Cuda {
+    /// The first device, exact.
+    ///
+    /// # Errors
+    /// As [`CudaBuilder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Chooses the device and the inexact kernels.
+    pub fn builder() -> CudaBuilder {
+        CudaBuilder::default()
+    }
+
+    /// One line that names the device.
+    pub fn description(&self) -> String {
+        self.device.driver.description()
+    }
+}

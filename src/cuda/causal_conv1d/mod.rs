@@ -1,0 +1,3 @@
+//! `causal_conv1d`.
+
+pub(super) mod forward;

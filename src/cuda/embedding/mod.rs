@@ -1,0 +1,3 @@
+//! `embedding`.
+
+pub(super) mod forward;

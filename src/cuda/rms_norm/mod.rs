@@ -1,0 +1,3 @@
+//! `rms_norm`.
+
+pub(super) mod forward;

@@ -1,0 +1,3 @@
+//! `selective_scan`.
+
+pub(super) mod forward;
