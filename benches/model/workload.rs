@@ -194,7 +194,7 @@ impl Workload for Forward {
             tokens: self.tokens(),
             batch: Batch::from_lengths(&vec![self.l; self.b]).unwrap(),
             state,
-            scratch: Scratch::with_chunk_tokens(512),
+            scratch: Scratch::with_segment_tokens(512),
             logits: Vec::new(),
         })
     }

@@ -196,7 +196,7 @@ fn main() {
     let all = cpu.threads();
     let mut bench = Bench { quick, filter, cpu, done: Vec::new() };
     let shape = format!("d_model {}, {} layers, f32", SIZES.d_model, SIZES.layers);
-    let chunk = Scratch::<Cpu>::default().chunk_tokens();
+    let chunk = Scratch::<Cpu>::default().segment_tokens();
     let sweep = |name, variable, work, from| Sweep { name, variable, work, from, points: Vec::new() };
 
     let work = format!("prefill of one sequence in chunks of {chunk} tokens, {shape}, {all} threads");

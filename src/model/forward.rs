@@ -1,11 +1,13 @@
-//! [`Mamba::forward`]: a batch through all layers, chunk by chunk.
+//! [`Mamba::forward`]: a batch through all layers, one segment after the other.
 #![forbid(unsafe_code)]
 
-use super::chunks::{cut, equal_steps, live};
-use super::scratch::Fitted;
-use super::{Mamba, ModelError, Scratch, State};
 use crate::arrays::{Batch, Rows, Storage, checked_product};
 use crate::backend::Backend;
+use crate::model::error::ModelError;
+use crate::model::mamba::Mamba;
+use crate::model::scratch::{Fitted, Scratch};
+use crate::model::segments::{cut, live};
+use crate::model::state::State;
 use crate::ops::{Embedding, Epilogue, Linear, RmsNorm};
 use std::ops::Range;
 
@@ -15,7 +17,7 @@ const CALL: &str = "forward";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[non_exhaustive]
 pub enum Logits {
-    /// None: the call only carries the state on.
+    /// None: the call only updates the state.
     None,
     /// One row per sequence of the batch, that of its last token. The row of an empty sequence or of padding is
     /// zeros. The head runs once, over these rows only.
@@ -25,7 +27,7 @@ pub enum Logits {
     All,
 }
 
-/// A place in the model whose values an observer sees.
+/// A place in the model whose values an [`Observer`] sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -35,20 +37,29 @@ pub enum Stage {
     Normed,
 }
 
-/// Called with a stage, the batch's row that the chunk starts at, and the values `[tokens of the chunk, d_model]`.
-type Observer<'a> = &'a mut dyn FnMut(Stage, usize, &[f32]);
+/// Called per segment with a stage, the batch's row that the segment starts at, and the values
+/// `[tokens of the segment, d_model]`. The values in the rows of padding have no meaning.
+pub type Observer<'a> = &'a mut dyn FnMut(Stage, usize, &[f32]);
+
+/// What one forward call computes: see [`Mamba::run`].
+#[allow(missing_debug_implementations)] // a closure has none
+pub struct Forward<'a> {
+    /// The tokens of the sequences, one sequence after the other. Those of padding must be in the vocabulary too.
+    pub tokens: &'a [u32],
+    /// Where the sequences start, and the state slot of each.
+    pub batch: &'a Batch,
+    /// Which rows of logits are returned.
+    pub logits: Logits,
+    /// Sees the hidden states on the way.
+    pub observer: Option<Observer<'a>>,
+}
 
 impl<B: Backend> Mamba<B> {
-    /// Runs the tokens of a batch through the model, carries the state of each sequence on, and returns the logits
-    /// `[rows, vocab_size]` that `logits` asks for.
-    ///
-    /// `tokens` holds the sequences one after the other, as `batch` says; those of padding must be in the vocabulary
-    /// too. The work goes in chunks of [`Scratch::chunk_tokens`].
+    /// Runs the tokens of a batch through the model, updates the state of each sequence, and returns the logits
+    /// `[rows, vocab_size]` that `logits` selects: [`Mamba::run`] without an observer.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where the number of tokens is not the batch's, a token is not in the vocabulary, or
-    /// the state is of another model or lacks a slot; nothing has been computed then. [`ModelError::Kernel`] where
-    /// memory runs out; the state may have advanced then in part.
+    /// As [`Mamba::run`].
     pub fn forward(
         &self,
         tokens: &[u32],
@@ -57,37 +68,23 @@ impl<B: Backend> Mamba<B> {
         logits: Logits,
         scratch: &mut Scratch<B>,
     ) -> Result<Vec<f32>, ModelError> {
-        self.run(tokens, batch, state, logits, scratch, None)
+        self.run(Forward { tokens, batch, logits, observer: None }, state, scratch)
     }
 
-    /// [`Mamba::forward`], which shows the hidden states on the way.
-    ///
-    /// `observe` is called per chunk with each [`Stage`], the row of the batch that the chunk starts at, and the
-    /// values `[tokens of the chunk, d_model]`. What it sees in the rows of padding has no meaning.
+    /// Runs a call in segments of [`Scratch::segment_tokens`], updates the state of each sequence, and returns the
+    /// logits `[rows, vocab_size]`.
     ///
     /// # Errors
-    /// As [`Mamba::forward`].
-    pub fn forward_observed(
+    /// [`ModelError::Argument`] if the number of tokens is not the batch's, a token is not in the vocabulary, or the
+    /// state is of another model or lacks a slot; nothing has been computed then. [`ModelError::Kernel`] if memory
+    /// runs out; part of the state may have advanced then.
+    pub fn run(
         &self,
-        tokens: &[u32],
-        batch: &Batch,
+        call: Forward<'_>,
         state: &mut State<B>,
-        logits: Logits,
         scratch: &mut Scratch<B>,
-        observe: &mut dyn FnMut(Stage, usize, &[f32]),
     ) -> Result<Vec<f32>, ModelError> {
-        self.run(tokens, batch, state, logits, scratch, Some(observe))
-    }
-
-    fn run(
-        &self,
-        tokens: &[u32],
-        batch: &Batch,
-        state: &mut State<B>,
-        logits: Logits,
-        scratch: &mut Scratch<B>,
-        mut observe: Option<Observer<'_>>,
-    ) -> Result<Vec<f32>, ModelError> {
+        let Forward { tokens, batch, logits, observer: mut observe } = call;
         self.check(tokens, batch, state)?;
         let vocab = self.config.vocab_size;
         let lasts: Vec<usize> = match logits {
@@ -103,32 +100,33 @@ impl<B: Backend> Mamba<B> {
         if tokens.is_empty() {
             return Ok(out);
         }
-        let chunk_rows = scratch.chunk_tokens().min(tokens.len());
-        let head_rows = if logits == Logits::All { chunk_rows } else { lasts.len() };
-        let mut fitted = scratch.fit(&self.backend, &self.config, chunk_rows, head_rows)?;
-        let is_step = batch.tokens() <= batch.len() && batch.tokens() <= chunk_rows;
+        let segment_rows = scratch.segment_tokens().min(tokens.len());
+        let head_rows = if logits == Logits::All { segment_rows } else { lasts.len() };
+        let mut fitted = scratch.fit(&self.backend, &self.config, segment_rows, head_rows)?;
+        let one_each = batch.sequences().all(|(rows, _)| rows.len() <= 1);
+        let is_step = one_each && batch.tokens() <= segment_rows;
         if is_step && observe.is_none() && logits != Logits::All {
             self.step(tokens, batch, &lasts, state, &mut fitted)?;
             return self.last_logits(batch, &mut fitted, lasts.len(), out);
         }
 
         let mut done = 0; // rows of `head.normed` that are filled, with Logits::Last
-        for start in (0..tokens.len()).step_by(chunk_rows) {
-            let chunk = start..tokens.len().min(start + chunk_rows);
-            self.write_tokens(&tokens[chunk.clone()], &mut fitted)?;
-            self.blocks(batch, &chunk, state, &mut fitted, &mut observe)?;
+        for start in (0..tokens.len()).step_by(segment_rows) {
+            let segment = start..tokens.len().min(start + segment_rows);
+            self.write_tokens(&tokens[segment.clone()], &mut fitted)?;
+            self.blocks(batch, &segment, state, &mut fitted, &mut observe)?;
             match logits {
                 Logits::None => {}
                 Logits::Last => {
-                    let here = lasts[done..].iter().take_while(|&&row| row < chunk.end).count();
+                    let here = lasts[done..].iter().take_while(|&&row| row < segment.end).count();
                     self.norm_rows(&mut fitted, &lasts[done..done + here], start, done)?;
                     done += here;
                 }
                 Logits::All => {
-                    self.norm_f(&mut fitted, 0, chunk.len(), 1, 0)?;
-                    self.show(&mut observe, Stage::Normed, &chunk, &fitted.head.normed)?;
-                    let target = &mut out[chunk.start * vocab..chunk.end * vocab];
-                    self.lm_head(&mut fitted, chunk.len())?;
+                    self.norm_f(&mut fitted, 0..segment.len(), 0)?;
+                    self.show(&mut observe, Stage::Normed, &segment, &fitted.head.normed)?;
+                    let target = &mut out[segment.start * vocab..segment.end * vocab];
+                    self.lm_head(&mut fitted, segment.len())?;
                     self.read_logits(&fitted, target)?;
                 }
             }
@@ -142,7 +140,7 @@ impl<B: Backend> Mamba<B> {
         self.last_logits(batch, &mut fitted, done, out)
     }
 
-    /// A token or none of each sequence, of which the rows `lasts` are wanted, as one step of the backend.
+    /// At most one token of each sequence, as one step of the backend. Logits are computed for the rows `lasts`.
     fn step(
         &self,
         tokens: &[u32],
@@ -201,24 +199,24 @@ impl<B: Backend> Mamba<B> {
         Ok(())
     }
 
-    /// The tokens of a chunk, to the backend.
+    /// The tokens of a segment, to the backend.
     fn write_tokens(&self, tokens: &[u32], fitted: &mut Fitted<'_, B>) -> Result<(), ModelError> {
         let target = self.backend.view_mut(&mut fitted.activations.tokens);
         Ok(self.backend.write(tokens, target.slice(0..tokens.len())?)?)
     }
 
-    /// The embedding and the blocks of one chunk, whose tokens have been written.
+    /// The embedding and the blocks of one segment, whose tokens have been written.
     fn blocks(
         &self,
         batch: &Batch,
-        chunk: &Range<usize>,
+        segment: &Range<usize>,
         state: &mut State<B>,
         fitted: &mut Fitted<'_, B>,
         observe: &mut Option<Observer<'_>>,
     ) -> Result<(), ModelError> {
-        let (backend, rows) = (&self.backend, chunk.len());
+        let (backend, rows) = (&self.backend, segment.len());
         let Fitted { activations: arrays, workspace, .. } = fitted;
-        let batch = cut(batch, chunk)?;
+        let batch = cut(batch, segment)?;
         let embedding = Embedding::<B, f32> {
             tokens: backend.view(&arrays.tokens).slice(0..rows)?,
             weight: &self.embedding,
@@ -226,60 +224,58 @@ impl<B: Backend> Mamba<B> {
         };
         backend.embedding(embedding, workspace)?;
         for (i, (block, state)) in self.blocks.iter().zip(state.layers_mut()).enumerate() {
-            self.show(observe, Stage::Residual(i), chunk, &arrays.residual)?;
+            self.show(observe, Stage::Residual(i), segment, &arrays.residual)?;
             block.forward(backend, &self.config, &batch, state, arrays, workspace)?;
         }
-        self.show(observe, Stage::Residual(self.blocks.len()), chunk, &arrays.residual)
+        self.show(observe, Stage::Residual(self.blocks.len()), segment, &arrays.residual)
     }
 
-    /// Shows an array `[tokens of the chunk, d_model]` to the observer, if there is one.
+    /// Shows an array `[tokens of the segment, d_model]` to the observer, if there is one.
     fn show(
         &self,
         observe: &mut Option<Observer<'_>>,
         stage: Stage,
-        chunk: &Range<usize>,
+        segment: &Range<usize>,
         array: &B::Buffer<f32>,
     ) -> Result<(), ModelError> {
         if let Some(observe) = observe {
-            let mut host = crate::arrays::host::zeros(CALL, chunk.len() * self.config.d_model)?;
+            let mut host = crate::arrays::host::zeros(CALL, segment.len() * self.config.d_model)?;
             self.backend.read(self.backend.view(array).slice(0..host.len())?, &mut host)?;
-            observe(stage, chunk.start, &host);
+            observe(stage, segment.start, &host);
         }
         Ok(())
     }
 
-    /// The final norm of these rows of the batch, ascending, in the chunk that starts at `start`, to the head's rows
-    /// from `target`.
+    /// The final norm of these rows of the batch, ascending, in the segment that starts at `start`, to the head's rows
+    /// from `target`. Adjacent rows share a call, as in a decode step.
     fn norm_rows(
         &self,
         fitted: &mut Fitted<'_, B>,
-        mut rows: &[usize],
+        rows: &[usize],
         start: usize,
         mut target: usize,
     ) -> Result<(), ModelError> {
-        while !rows.is_empty() {
-            let (count, step) = equal_steps(rows);
-            self.norm_f(fitted, rows[0] - start, count, step, target)?;
-            (rows, target) = (&rows[count..], target + count);
+        for run in rows.chunk_by(|row, next| row + 1 == *next) {
+            let first = run[0] - start;
+            self.norm_f(fitted, first..first + run.len(), target)?;
+            target += run.len();
         }
         Ok(())
     }
 
-    /// The final norm of `count` rows of the residual stream, `step` rows apart, to the head's rows from `target`.
+    /// The final norm of `rows` of the residual stream, to the head's rows from `target`.
     fn norm_f(
         &self,
         fitted: &mut Fitted<'_, B>,
-        first: usize,
-        count: usize,
-        step: usize,
+        rows: Range<usize>,
         target: usize,
     ) -> Result<(), ModelError> {
-        let (backend, d_model) = (&self.backend, self.config.d_model);
+        let (backend, d_model, count) = (&self.backend, self.config.d_model, rows.len());
         let Fitted { activations, head, workspace } = fitted;
         let residual = backend.view(&activations.residual);
         let normed = backend.view_mut(&mut head.normed);
         let norm = RmsNorm::<B, f32, f32> {
-            input: Rows::strided(residual, first * d_model, count, d_model, step * d_model)?,
+            input: Rows::strided(residual, rows.start * d_model, count, d_model, d_model)?,
             residual: None,
             weight: Some(backend.view(&self.norm_f)),
             eps: self.config.norm_eps,

@@ -1,16 +1,18 @@
 //! [`Mamba`]: a model's weights on a backend.
 #![forbid(unsafe_code)]
 
-use super::block::Block;
-use super::source::Source;
-use super::weights::{self, Checkpoint};
-use super::{Config, ModelError, State};
 use crate::arrays::WeightFormat;
 use crate::backend::Backend;
+use crate::model::block::Block;
+use crate::model::checkpoint::Source;
+use crate::model::checkpoint::safetensors::{self, Checkpoint};
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::state::State;
 use std::fmt;
 use std::path::Path;
 
-/// A Mamba language model: embedding, blocks, final norm and head.
+/// A Mamba language model: embedding, layers, final norm and head.
 ///
 /// Matrices stay in the type that the checkpoint stores them in, `f32`, `f16` or `bf16`; everything else is `f32`,
 /// and so are the activations. A model is never written to after loading: threads may share it, each with a
@@ -21,13 +23,13 @@ pub struct Mamba<B: Backend> {
     pub(super) embedding: B::Weights, // [vocab_size, d_model]
     pub(super) blocks: Vec<Block<B>>,
     pub(super) norm_f: B::Buffer<f32>,      // [d_model]
-    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; the embedding where there is none
+    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; `None` if it is the embedding
 }
 
 /// The formats of a model's matrices. Without one, a matrix keeps the type that the checkpoint stores it in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightFormats {
-    /// Of the matrices in the blocks.
+    /// Of the matrices in the layers.
     pub blocks: Option<WeightFormat>,
     /// Of the embedding and the head.
     pub head: Option<WeightFormat>,
@@ -45,11 +47,11 @@ impl<B: Backend> Mamba<B> {
     /// `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
-    /// while this runs: no one may change them meanwhile.
+    /// while this runs: they must not change meanwhile.
     ///
     /// # Errors
-    /// [`ModelError`] names the file, key or tensor that is missing, damaged or of another shape than the
-    /// configuration asks for.
+    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
+    /// the configuration.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         Self::load_as(backend, dir, WeightFormats::default())
     }
@@ -60,10 +62,10 @@ impl<B: Backend> Mamba<B> {
     /// As [`Mamba::load`]; [`ModelError::Kernel`] if the backend does not have a format.
     pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
         let file = dir.join("config.json");
-        let config = Config::parse(&weights::read_text(&file)?, &file.display().to_string())?;
-        let files = weights::map_files(dir)?;
+        let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
+        let files = safetensors::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_source(backend, config, &checkpoint, formats)
+        Self::from_source_as(backend, config, &checkpoint, formats)
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -86,13 +88,13 @@ impl<B: Backend> Mamba<B> {
     ) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
         let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
-        Self::from_source(backend, config, &checkpoint, formats)
+        Self::from_source_as(backend, config, &checkpoint, formats)
     }
 
     /// The small trained model that ships with this crate: its tokens are bytes.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] if there is no memory for it.
+    /// [`ModelError::Kernel`] if there is not enough memory.
     #[cfg(feature = "demo")]
     pub fn demo(backend: B) -> Result<Self, ModelError> {
         Self::demo_as(backend, WeightFormats::default())
@@ -101,23 +103,32 @@ impl<B: Backend> Mamba<B> {
     /// [`Mamba::demo`] with matrices in formats of the caller's choice.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] if there is no memory for it, or the backend does not have a format.
+    /// As [`Mamba::load_as`].
     #[cfg(feature = "demo")]
     pub fn demo_as(backend: B, formats: WeightFormats) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
         Self::from_bytes_as(backend, config, include_bytes!("../../assets/demo/model.safetensors"), formats)
     }
 
-    /// Loads the weights that `config` asks for from any [`Source`].
+    /// Loads the weights of a model of this configuration from any [`Source`].
     ///
     /// # Errors
-    /// As the source says; [`ModelError::Kernel`] if there is no memory for them.
-    pub fn from_source(
+    /// [`ModelError::Config`] if a size is zero or too large, and those of `source`.
+    pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+        Self::from_source_as(backend, config, source, WeightFormats::default())
+    }
+
+    /// [`Mamba::from_source`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::from_source`]; [`ModelError::Kernel`] if the backend does not have a format.
+    pub fn from_source_as(
         backend: B,
         config: Config,
         source: &impl Source,
         formats: WeightFormats,
     ) -> Result<Self, ModelError> {
+        config.validate()?;
         const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
         let (vocab, d_model) = (config.vocab_size, config.d_model);
         let matrix = |names: &[&str]| source.matrix(&backend, names, [vocab, d_model], formats.head);
@@ -143,7 +154,7 @@ impl<B: Backend> Mamba<B> {
     /// A state with `slots` slots, each at the start of a sequence.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] where there is no memory for it.
+    /// [`ModelError::Kernel`] if there is not enough memory.
     pub fn new_state(&self, slots: usize) -> Result<State<B>, ModelError> {
         State::new(&self.backend, &self.config, slots)
     }

@@ -30,27 +30,22 @@
 //! is computed once, and its slot copied with [`State::copy_slot`].
 
 mod block;
-mod chunks;
+mod checkpoint;
 mod config;
-mod config_forms;
 mod error;
 mod forward;
 mod generate;
 mod mamba;
-mod mapped;
-mod sampler;
+mod mixer;
 mod scratch;
-mod source;
+mod segments;
 mod state;
-mod state_file;
-mod weights;
 
+pub use checkpoint::Source;
 pub use config::Config;
 pub use error::ModelError;
-pub use forward::{Logits, Stage};
-pub use generate::{GenerateOptions, Generation};
+pub use forward::{Forward, Logits, Observer, Stage};
+pub use generate::{GenerateOptions, Generation, Sampler, Sampling};
 pub use mamba::{Mamba, WeightFormats};
-pub use sampler::{Sampler, Sampling};
 pub use scratch::Scratch;
-pub use source::Source;
 pub use state::State;

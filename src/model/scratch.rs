@@ -1,16 +1,19 @@
 //! [`Scratch`]: the arrays between the ops of a forward call.
 #![forbid(unsafe_code)]
 
-use super::{Config, ModelError};
 use crate::arrays::checked_product;
 use crate::backend::Backend;
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::mixer::declared::ScratchArray;
+use crate::model::mixer::scratch_arrays;
 
-/// Memory that a forward call needs and that the next one may use again.
+/// Memory that forward calls reuse.
 ///
-/// It fits itself to any model and batch, and is kept at the largest size that was needed. One call at a time uses it:
-/// each thread has its own. All calls with one scratch are on the same backend, and on a GPU on the same device.
+/// It grows to fit any model and batch and does not shrink. Each thread has its own. All calls with one scratch are on
+/// the same backend, and on a GPU on the same device.
 pub struct Scratch<B: Backend> {
-    chunk_tokens: usize,
+    segment_tokens: usize,
     activations: Option<Activations<B>>,
     head: Option<Head<B>>,
     workspace: B::Workspace,
@@ -18,18 +21,18 @@ pub struct Scratch<B: Backend> {
 
 impl<B: Backend> Default for Scratch<B> {
     fn default() -> Self {
-        Self::with_chunk_tokens(256)
+        Self::with_segment_tokens(256)
     }
 }
 
 impl<B: Backend> Scratch<B> {
-    /// A scratch for chunks of at most this many tokens; 0 counts as 1.
+    /// A scratch for segments of at most this many tokens; 0 counts as 1.
     ///
-    /// A batch goes through all layers chunk by chunk, so that activation memory does not grow with its length. On an
-    /// exact backend the size of the chunks changes no bit of the result.
-    pub fn with_chunk_tokens(chunk_tokens: usize) -> Self {
+    /// A batch is cut into segments, and each goes through all layers before the next: activation memory does not grow
+    /// with the length of the batch. On an exact backend the size of the segments changes no bit of the result.
+    pub fn with_segment_tokens(segment_tokens: usize) -> Self {
         Self {
-            chunk_tokens: chunk_tokens.max(1),
+            segment_tokens: segment_tokens.max(1),
             activations: None,
             head: None,
             workspace: B::Workspace::default(),
@@ -37,11 +40,11 @@ impl<B: Backend> Scratch<B> {
     }
 
     /// The most tokens that go through the layers at once. 256 by default.
-    pub fn chunk_tokens(&self) -> usize {
-        self.chunk_tokens
+    pub fn segment_tokens(&self) -> usize {
+        self.segment_tokens
     }
 
-    /// The activations for `rows` tokens and the head's arrays for `head_rows`, beside the workspace of the ops.
+    /// The activations for `rows` tokens, the head's arrays for `head_rows`, and the workspace of the ops.
     pub(super) fn fit(
         &mut self,
         backend: &B,
@@ -49,10 +52,10 @@ impl<B: Backend> Scratch<B> {
         rows: usize,
         head_rows: usize,
     ) -> Result<Fitted<'_, B>, ModelError> {
-        let sizes = [config.d_model, config.d_inner, config.projected()];
+        let declared = scratch_arrays(config);
         let activations = match self.activations.take() {
-            Some(fits) if fits.sizes == sizes && fits.rows >= rows => fits,
-            _ => Activations::new(backend, sizes, rows)?,
+            Some(fits) if fits.fits(config.d_model, &declared, rows) => fits,
+            _ => Activations::new(backend, config.d_model, &declared, rows)?,
         };
         let sizes = [config.d_model, config.vocab_size];
         let head = match self.head.take() {
@@ -74,9 +77,10 @@ pub(super) struct Fitted<'a, B: Backend> {
     pub workspace: &'a mut B::Workspace,
 }
 
-/// The arrays of the blocks, with room for `rows` tokens.
+/// The arrays of the layers, with room for `rows` tokens.
 pub(super) struct Activations<B: Backend> {
-    sizes: [usize; 3],
+    d_model: usize,
+    declared: Vec<ScratchArray>,
     rows: usize,
     /// `[rows]`
     pub tokens: B::Buffer<u32>,
@@ -84,37 +88,29 @@ pub(super) struct Activations<B: Backend> {
     pub residual: B::Buffer<f32>,
     /// `[rows, d_model]`
     pub normed: B::Buffer<f32>,
-    /// `[rows, d_inner]`: first the input of the convolution, then the output of the scan
-    pub x: B::Buffer<f32>,
-    /// `[rows, d_inner]`
-    pub z: B::Buffer<f32>,
-    /// `[rows, d_inner]`
-    pub u: B::Buffer<f32>,
-    /// `[rows, d_inner]`
-    pub delta: B::Buffer<f32>,
-    /// `[rows, dt_rank + 2 * d_state]`: dt, B and C side by side
-    pub projected: B::Buffer<f32>,
-    /// The same after Falcon-Mamba's norms.
-    pub projected_normed: B::Buffer<f32>,
+    /// The arrays that the mixer declares.
+    pub mixer: Vec<B::Buffer<f32>>,
 }
 
 impl<B: Backend> Activations<B> {
-    fn new(backend: &B, sizes: [usize; 3], rows: usize) -> Result<Self, ModelError> {
-        let [d_model, d_inner, projected] = sizes;
-        let zeros = |cols| backend.zeros(checked_product("forward", "tokens", &[rows, cols])?);
+    fn new(backend: &B, d_model: usize, declared: &[ScratchArray], rows: usize) -> Result<Self, ModelError> {
+        let zeros = |columns| {
+            let len = checked_product("forward", "tokens", &[rows, columns])?;
+            Ok::<_, ModelError>(backend.zeros(len)?)
+        };
         Ok(Self {
-            sizes,
+            d_model,
+            declared: declared.to_vec(),
             rows,
             tokens: backend.zeros(rows)?,
             residual: zeros(d_model)?,
             normed: zeros(d_model)?,
-            x: zeros(d_inner)?,
-            z: zeros(d_inner)?,
-            u: zeros(d_inner)?,
-            delta: zeros(d_inner)?,
-            projected: zeros(projected)?,
-            projected_normed: zeros(projected)?,
+            mixer: declared.iter().map(|array| zeros(array.columns)).collect::<Result<_, _>>()?,
         })
+    }
+
+    fn fits(&self, d_model: usize, declared: &[ScratchArray], rows: usize) -> bool {
+        self.d_model == d_model && self.declared == declared && self.rows >= rows
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::support::{Expected, FOLDERS, for_backends, load};
 use crate::tolerance::{Roundings, assert_close};
-use mamba_kernels::model::{Logits, Scratch, Stage};
+use mamba_kernels::model::{Forward, Logits, Scratch, Stage};
 use mamba_kernels::{Backend, Batch};
 
-/// Every array of every folder, in chunks that cut the sequences.
+/// Every array of every folder, in segments that cut the sequences.
 fn logits_hidden_and_states<B: Backend>(make: impl Fn() -> B) {
     for folder in FOLDERS {
         let model = load(make(), folder);
@@ -21,10 +21,10 @@ fn logits_hidden_and_states<B: Backend>(make: impl Fn() -> B) {
             };
             hidden[i][row * config.d_model..][..values.len()].copy_from_slice(values);
         };
-        let mut scratch = Scratch::with_chunk_tokens(16);
-        let (tokens, all) = (&expected.tokens, Logits::All);
-        let logits =
-            model.forward_observed(tokens, &batch, &mut state, all, &mut scratch, &mut observe).unwrap();
+        let mut scratch = Scratch::with_segment_tokens(16);
+        let (tokens, logits) = (&expected.tokens, Logits::All);
+        let call = Forward { tokens, batch: &batch, logits, observer: Some(&mut observe) };
+        let logits = model.run(call, &mut state, &mut scratch).unwrap();
 
         let roundings = Roundings { name: backend.name(), config, length: expected.length };
         let check = |name: &str, count: usize, found: &[f32], expected: &[f64]| {
@@ -55,7 +55,7 @@ fn last_logits_are_those_of_all<B: Backend>(make: impl Fn() -> B) {
     let model = load(make(), "hf_tied_n16_k4");
     let tokens = &Expected::of("hf_tied_n16_k4").tokens;
     let vocab = model.config().vocab_size;
-    for lengths in [vec![46], vec![5, 17, 0, 23, 1], vec![10, 10, 10, 10], vec![0, 0]] {
+    for lengths in [vec![46], vec![5, 17, 0, 23, 1], vec![10, 10, 10, 10], vec![0, 0], vec![2, 0]] {
         let batch = Batch::from_lengths(&lengths).unwrap();
         let tokens = &tokens[..batch.tokens()];
         let run = |logits| {

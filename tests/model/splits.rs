@@ -1,4 +1,4 @@
-//! One result however a batch is split, ordered, chunked or padded.
+//! One result however a batch is split, ordered, cut into segments or padded.
 
 use crate::support::{Expected, FOLDERS, for_backends, load};
 use crate::tolerance::{Roundings, assert_close};
@@ -6,10 +6,15 @@ use mamba_kernels::model::{Logits, Mamba, Scratch, State};
 use mamba_kernels::{Backend, Batch, Slot};
 
 /// Runs two sequences in calls of `step` tokens each, and returns their logits `[sequences, length, vocab]`.
-fn run<B: Backend>(model: &Mamba<B>, expected: &Expected, step: usize, chunk: usize) -> (Vec<f32>, State<B>) {
+fn run<B: Backend>(
+    model: &Mamba<B>,
+    expected: &Expected,
+    step: usize,
+    segment: usize,
+) -> (Vec<f32>, State<B>) {
     let (length, vocab) = (expected.length, model.config().vocab_size);
     let mut state = model.new_state(2).unwrap();
-    let mut scratch = Scratch::with_chunk_tokens(chunk);
+    let mut scratch = Scratch::with_segment_tokens(segment);
     let mut out = vec![0.0; expected.tokens.len() * vocab];
     for start in (0..length).step_by(step) {
         let part = start..length.min(start + step);
@@ -33,19 +38,19 @@ fn contents<B: Backend>(model: &Mamba<B>, state: &State<B>) -> Vec<Vec<f32>> {
     pools.collect()
 }
 
-/// Calls of 1, 3 and 7 tokens and chunks of 1 and 5: the same bits on an exact backend, logits and states. The
-/// oracle rounds its state between calls, so that there the results differ as two results of it may.
-fn splits_and_chunks<B: Backend>(make: impl Fn() -> B) {
+/// Calls of 1, 3 and 7 tokens and segments of 1 and 5: the same bits on an exact backend, logits and states. The
+/// reference rounds its state between calls, so its results differ within its tolerance.
+fn splits_and_segments<B: Backend>(make: impl Fn() -> B) {
     for folder in FOLDERS {
         let model = load(make(), folder);
         let expected = Expected::of(folder);
         let (whole, whole_state) = run(&model, &expected, expected.length, 256);
         let whole_state = contents(&model, &whole_state);
-        for (step, chunk) in
+        for (step, segment) in
             [(1, 256), (3, 256), (7, 256), (expected.length, 1), (expected.length, 5), (7, 4)]
         {
-            let (split, state) = run(&model, &expected, step, chunk);
-            let what = format!("{folder}, calls of {step}, chunks of {chunk}");
+            let (split, state) = run(&model, &expected, step, segment);
+            let what = format!("{folder}, calls of {step}, segments of {segment}");
             if model.backend().name() != "reference" {
                 assert!(bits(&whole) == bits(&split), "{what}: logits");
                 assert_eq!(contents(&model, &state), whole_state, "{what}: states");
@@ -105,4 +110,4 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-for_backends!(splits_and_chunks, order_slots_and_padding);
+for_backends!(splits_and_segments, order_slots_and_padding);

@@ -140,19 +140,17 @@ fn what_calls_refuse<B: Backend>(make: impl Fn() -> B) {
         "forward: argument `state`: expected at least 3 slots, found 2 slots"
     );
     let mut other = load(make(), "hf_n64_k4").new_state(2).unwrap();
-    let sizes = "2 layers of d_inner 32, d_state 64, d_conv 4";
+    let sizes = "2 layers of conv [3, 32], ssm [64, 32]";
     assert_eq!(
         refused(&mut other, &[1], &one),
-        format!(
-            "forward: argument `state`: expected 2 layers of d_inner 48, d_state 16, d_conv 4, found {sizes}"
-        )
+        format!("forward: argument `state`: expected 2 layers of conv [3, 48], ssm [16, 48], found {sizes}")
     );
     let text = |result: Result<(), ModelError>| result.unwrap_err().to_string();
     assert_eq!(
         text(state.copy_slot_from(backend, &other, 0, 0)),
         format!(
             "State::copy_slot_from: argument `source`: \
-             expected 2 layers of d_inner 48, d_state 16, d_conv 4, found {sizes}"
+             expected 2 layers of conv [3, 48], ssm [16, 48], found {sizes}"
         )
     );
     let slot = |call, argument, slot| {
@@ -181,14 +179,14 @@ fn what_calls_refuse<B: Backend>(make: impl Fn() -> B) {
 
 /// A scratch may go from one model to the next.
 fn one_scratch_for_several_models<B: Backend>(make: impl Fn() -> B) {
-    let mut scratch = Scratch::with_chunk_tokens(0);
-    assert_eq!(scratch.chunk_tokens(), 1);
+    let mut scratch = Scratch::with_segment_tokens(0);
+    assert_eq!(scratch.segment_tokens(), 1);
     for _ in 0..2 {
         for folder in [FOLDER, "falcon_n16_k4", "hf_odd19_n1_k2"] {
             let model = load(make(), folder);
             let (mut state, mut other) = (model.new_state(1).unwrap(), model.new_state(1).unwrap());
             let batch = Batch::single(4);
-            let own = Scratch::with_chunk_tokens(1);
+            let own = Scratch::with_segment_tokens(1);
             let run = |state: &mut State<B>, scratch: &mut Scratch<B>| {
                 model.forward(&[1, 2, 3, 4], &batch, state, Logits::All, scratch).unwrap()
             };

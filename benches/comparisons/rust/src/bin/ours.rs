@@ -111,7 +111,7 @@ fn main() {
         return serve(&format!("{version}, WeightFormat::Bf16Pairs"), work, || None);
     }
     let model = Rc::new(Mamba::load(cpu, model.as_ref()).unwrap());
-    let scratch = Rc::new(RefCell::new(Scratch::with_chunk_tokens(512)));
+    let scratch = Rc::new(RefCell::new(Scratch::with_segment_tokens(512)));
     let run = {
         let (model, scratch) = (model.clone(), scratch.clone());
         Rc::new(move |calls: &[&[u32]]| {

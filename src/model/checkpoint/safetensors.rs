@@ -1,10 +1,11 @@
 //! [`Checkpoint`]: the tensors of one safetensors file, or of shards with an index, by name.
 #![forbid(unsafe_code)]
 
+use super::mapped;
 use super::source::Source;
-use super::{ModelError, mapped};
 use crate::arrays::{Element, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
+use crate::model::error::ModelError;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
@@ -17,7 +18,7 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The weight files of a directory, each with its path: the single file, else the shards that the index names.
-pub(super) fn map_files(dir: &Path) -> Result<Vec<(String, Mmap)>, ModelError> {
+pub(in crate::model) fn map_files(dir: &Path) -> Result<Vec<(String, Mmap)>, ModelError> {
     let single = dir.join(SINGLE);
     if single.exists() {
         return Ok(vec![(single.display().to_string(), mapped::map(&single)?)]);
@@ -61,13 +62,13 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
 }
 
 /// A text file, with its path in the error.
-pub(super) fn read_text(path: &Path) -> Result<String, ModelError> {
+pub(in crate::model) fn read_text(path: &Path) -> Result<String, ModelError> {
     std::fs::read_to_string(path).map_err(|source| ModelError::Io { file: path.into(), source })
 }
 
 /// Parses a safetensors file and checks it: the header's length, and that the tensors' offsets lie one after the
 /// other, fit their shapes and cover the file.
-pub(super) fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
+pub(in crate::model) fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
     SafeTensors::deserialize(bytes).map_err(|error| match error {
         SafeTensorError::MetadataIncompleteBuffer => match expected_length(bytes) {
             Some(expected) => ModelError::FileLength { file: file.into(), expected, found: bytes.len() },
@@ -94,12 +95,14 @@ struct Tensor<'a> {
 }
 
 /// The parsed weight files of a model.
-pub(super) struct Checkpoint<'a> {
+pub(in crate::model) struct Checkpoint<'a> {
     files: Vec<(&'a str, SafeTensors<'a>)>,
 }
 
 impl<'a> Checkpoint<'a> {
-    pub(super) fn new(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Self, ModelError> {
+    pub(in crate::model) fn new(
+        files: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, ModelError> {
         let files = files.map(|(name, bytes)| Ok((name, parse(name, bytes)?)));
         Ok(Self { files: files.collect::<Result<_, ModelError>>()? })
     }
@@ -177,7 +180,7 @@ impl Tensor<'_> {
 
 /// The elements of little-endian bytes: borrowed where the host's memory allows it, else a copy, since tensors in a
 /// file need not be aligned.
-pub(super) fn elements<T: Scalar>(bytes: &[u8]) -> Result<Cow<'_, [T]>, ModelError> {
+pub(in crate::model) fn elements<T: Scalar>(bytes: &[u8]) -> Result<Cow<'_, [T]>, ModelError> {
     let big_endian = cfg!(target_endian = "big");
     match bytemuck::try_cast_slice(bytes) {
         Ok(elements) if !big_endian => Ok(Cow::Borrowed(elements)),

@@ -1,10 +1,14 @@
 //! Saved states: a safetensors file with the pools of each layer.
 #![forbid(unsafe_code)]
 
-use super::state::{LayerState, Sizes, State, read};
-use super::weights::{elements, parse};
-use super::{Config, ModelError, mapped};
+use super::pools::{State, read};
 use crate::backend::Backend;
+use crate::model::checkpoint::mapped;
+use crate::model::checkpoint::safetensors::{elements, parse};
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::mixer::declared::StatePool;
+use crate::model::mixer::state_pools;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::io;
@@ -14,21 +18,24 @@ const FORMAT: &str = "mamba-kernels state";
 const VERSION: &str = "1";
 
 impl<B: Backend> State<B> {
-    /// Writes the state to a safetensors file: `conv.i`, `[slots, d_conv - 1, d_inner]`, and `ssm.i`,
-    /// `[slots, d_state, d_inner]`, for each layer i.
+    /// Writes the state to a safetensors file: for each layer `i` and each pool of its mixer the tensor `POOL.i`,
+    /// `[slots, rows, channels]`. For Mamba-1 those are `conv.i` with `d_conv - 1` rows and `ssm.i` with `d_state`.
     ///
-    /// The file appears whole or not at all.
+    /// The file is written whole or not at all.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where the file cannot be written.
+    /// [`ModelError::Io`] if the file cannot be written.
     pub fn save(&self, backend: &B, path: &Path) -> Result<(), ModelError> {
-        let Sizes { slots, d_inner, d_state, d_conv } = self.sizes;
         let mut tensors = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
-            for (name, rows, buffer) in [("conv", d_conv - 1, &layer.conv), ("ssm", d_state, &layer.ssm)] {
+            for (pool, buffer) in self.pools.iter().zip(layer) {
                 let values = read(backend, buffer)?;
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                tensors.push((format!("{name}.{i}"), vec![slots, rows, d_inner], bytes));
+                tensors.push((
+                    format!("{}.{i}", pool.name),
+                    vec![self.slots, pool.rows, pool.channels],
+                    bytes,
+                ));
             }
         }
         let io_error = |source| ModelError::Io { file: path.into(), source };
@@ -50,21 +57,21 @@ impl<B: Backend> State<B> {
     /// meanwhile.
     ///
     /// # Errors
-    /// [`ModelError::StateFile`] where the file is something else, [`ModelError::MissingTensor`] and
-    /// [`ModelError::Shape`] where it is of a model with other sizes, and the errors of a damaged file.
+    /// [`ModelError::StateFile`] if the file is something else, [`ModelError::MissingTensor`] and
+    /// [`ModelError::Shape`] if it is of a model with other sizes, and the errors of a damaged file.
     pub fn load(backend: &B, config: &Config, path: &Path) -> Result<Self, ModelError> {
         config.validate()?;
         let file = path.display().to_string();
         let map = mapped::map(path)?;
         let tensors = parse(&file, &map)?;
         expect_metadata(&file, &map)?;
-        let tensor = |name: String, rows: usize, slots: Option<usize>| {
+        let tensor = |name: String, pool: &StatePool, slots: Option<usize>| {
             let view = tensors
                 .tensor(&name)
                 .map_err(|_| ModelError::MissingTensor { name: name.clone(), files: file.clone() })?;
             let found = view.shape().to_vec();
             let slots = slots.unwrap_or(found.first().copied().unwrap_or(0));
-            let expected = vec![slots, rows, config.d_inner];
+            let expected = vec![slots, pool.rows, pool.channels];
             if found != expected {
                 return Err(ModelError::Shape { name, file: file.clone(), expected, found });
             }
@@ -74,19 +81,23 @@ impl<B: Backend> State<B> {
             }
             Ok((backend.upload(&elements::<f32>(view.data())?)?, slots))
         };
+        let pools = state_pools(config);
         let mut slots = None;
         let mut layers = Vec::new();
         for i in 0..config.n_layer {
-            let (conv, found) = tensor(format!("conv.{i}"), config.d_conv - 1, slots)?;
-            let (ssm, _) = tensor(format!("ssm.{i}"), config.d_state, Some(found))?;
-            slots = Some(found);
-            layers.push(LayerState { conv, ssm });
+            let mut layer = Vec::new();
+            for pool in &pools {
+                let (buffer, found) = tensor(format!("{}.{i}", pool.name), pool, slots)?;
+                slots = Some(found);
+                layer.push(buffer);
+            }
+            layers.push(layer);
         }
         if let Some(name) = tensors.names().into_iter().find(|name| layer_of(name) >= Some(config.n_layer)) {
             let (expected, found) = (format!("{} layers", config.n_layer), format!("a tensor `{name}`"));
             return Err(ModelError::StateFile { file, expected, found });
         }
-        Ok(Self { sizes: Sizes::new(config, slots.unwrap_or(0)), layers })
+        Ok(Self { slots: slots.unwrap_or(0), pools: pools.to_vec(), layers })
     }
 }
 

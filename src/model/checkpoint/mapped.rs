@@ -1,13 +1,13 @@
 //! Files mapped into memory: the one place of the model wrapper with unsafe code.
 
-use super::ModelError;
+use crate::model::error::ModelError;
 use memmap2::Mmap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 /// Maps a regular file for reading.
-pub(super) fn map(path: &Path) -> Result<Mmap, ModelError> {
+pub(in crate::model) fn map(path: &Path) -> Result<Mmap, ModelError> {
     open(path).map_err(|source| ModelError::Io { file: path.into(), source })
 }
 

@@ -1,9 +1,7 @@
-//! [`Config`]: the sizes of a model, from either published form of `config.json`.
+//! [`Config`]: the sizes and options of a model, and their check.
 #![forbid(unsafe_code)]
 
-use super::ModelError;
-use super::config_forms::{HuggingFace, StateSpaces};
-use serde_json::{Map, Value};
+use crate::model::error::ModelError;
 
 /// What a checkpoint's `config.json` says, in this crate's words.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,54 +36,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the text of a `config.json`.
-    ///
-    /// A `model_type` makes it the form that transformers writes, and any `d_model` or `ssm_cfg` beside it is left
-    /// aside; without one it is the form of the original checkpoints. Unknown keys are left aside.
-    ///
-    /// # Errors
-    /// [`ModelError::Json`] where a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
-    /// [`ModelError::Config`] where this crate does not compute what a key asks for.
-    pub fn from_json(json: &str) -> Result<Self, ModelError> {
-        Self::parse(json, "config.json")
-    }
-
-    /// [`Config::from_json`], with the name of the file for errors.
-    pub(super) fn parse(json: &str, file: &str) -> Result<Self, ModelError> {
-        let json_error =
-            |source: serde_json::Error| ModelError::Json { file: file.into(), source: source.into() };
-        let object: Map<String, Value> = serde_json::from_str(json).map_err(json_error)?;
-        let config = match object.get("model_type") {
-            Some(Value::String(kind)) if kind == "mamba" || kind == "falcon_mamba" => {
-                let falcon = kind == "falcon_mamba";
-                serde_json::from_value::<HuggingFace>(Value::Object(object))
-                    .map_err(json_error)?
-                    .into_config(falcon)?
-            }
-            Some(other) => {
-                return Err(ModelError::UnknownArchitecture { found: format!("`model_type` is {other}") });
-            }
-            None if object.contains_key("d_model") => {
-                serde_json::from_value::<StateSpaces>(Value::Object(object))
-                    .map_err(json_error)?
-                    .into_config()?
-            }
-            None => {
-                let found = "neither `model_type` nor `d_model` is in the configuration".into();
-                return Err(ModelError::UnknownArchitecture { found });
-            }
-        };
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Columns of `x_proj`'s output: dt, B and C side by side.
-    pub(super) fn projected(&self) -> usize {
+    pub(in crate::model) fn projected(&self) -> usize {
         self.dt_rank + 2 * self.d_state
     }
 
     /// Sizes are not zero, and the products that the model forms of them fit in memory.
-    pub(super) fn validate(&self) -> Result<(), ModelError> {
+    pub(in crate::model) fn validate(&self) -> Result<(), ModelError> {
         let sizes = [
             ("hidden_size or d_model", self.d_model),
             ("num_hidden_layers or n_layer", self.n_layer),

@@ -14,7 +14,7 @@
 //! logits and an equal seed give equal tokens on every machine.
 #![forbid(unsafe_code)]
 
-use super::ModelError;
+use crate::model::error::ModelError;
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 

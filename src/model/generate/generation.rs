@@ -1,8 +1,14 @@
 //! [`Generation`]: the tokens that continue a prompt, one at a time.
 #![forbid(unsafe_code)]
 
-use super::{Logits, Mamba, ModelError, Sampler, Scratch, State};
-use crate::{Backend, Batch};
+use super::sampler::Sampler;
+use crate::arrays::Batch;
+use crate::backend::Backend;
+use crate::model::error::ModelError;
+use crate::model::forward::Logits;
+use crate::model::mamba::Mamba;
+use crate::model::scratch::Scratch;
+use crate::model::state::State;
 
 /// How far a [`Generation`] goes and how it chooses.
 #[derive(Debug, Clone)]
@@ -99,7 +105,7 @@ impl<'a, B: Backend> Generation<'a, B> {
         })
     }
 
-    /// Reads the prompt in pieces of [`Scratch::chunk_tokens`]. After each piece `progress` is given the number of
+    /// Reads the prompt in pieces of [`Scratch::segment_tokens`]. After each piece `progress` is given the number of
     /// tokens read so far and the number of all. Without effect once the prompt is read.
     ///
     /// # Errors
@@ -130,7 +136,7 @@ impl<'a, B: Backend> Generation<'a, B> {
     fn read(&mut self, logits: Logits, mut progress: impl FnMut(usize, usize)) -> Result<(), ModelError> {
         let total = self.unread.len();
         let mut done = 0;
-        for piece in self.unread.chunks(self.scratch.chunk_tokens()) {
+        for piece in self.unread.chunks(self.scratch.segment_tokens()) {
             let batch = if piece.len() == 1 { self.step.clone() } else { Batch::single(piece.len()) };
             done += piece.len();
             let logits = if done == total { logits } else { Logits::None };

@@ -1,11 +1,11 @@
-//! Which rows of a batch go together: chunks of it, and rows that one call can reach.
+//! Segments: the pieces of a batch that go through all layers at a time, so activation memory is bounded.
 #![forbid(unsafe_code)]
 
-use super::ModelError;
 use crate::arrays::Batch;
+use crate::model::error::ModelError;
 use std::ops::Range;
 
-/// The sequences that have a last token whose logits mean something: their index and rows.
+/// The sequences that have a last token whose logits are defined: their index and rows.
 pub(super) fn live(batch: &Batch) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
     let sequences = batch.sequences().enumerate();
     sequences
@@ -13,38 +13,29 @@ pub(super) fn live(batch: &Batch) -> impl Iterator<Item = (usize, Range<usize>)>
         .map(|(i, (rows, _))| (i, rows))
 }
 
-/// The part of a batch within `chunk`, whose sequences are cut at its borders.
-pub(super) fn cut(batch: &Batch, chunk: &Range<usize>) -> Result<Batch, ModelError> {
-    if *chunk == (0..batch.tokens()) {
+/// The part of a batch within `segment`. Sequences are cut at its ends.
+pub(super) fn cut(batch: &Batch, segment: &Range<usize>) -> Result<Batch, ModelError> {
+    if *segment == (0..batch.tokens()) {
         return Ok(batch.clone());
     }
-    let first = batch.offsets().partition_point(|&offset| offset <= chunk.start).saturating_sub(1);
+    let first = batch.offsets().partition_point(|&offset| offset <= segment.start).saturating_sub(1);
     let (mut offsets, mut slots) = (vec![0], Vec::new());
     for (i, pair) in batch.offsets().windows(2).enumerate().skip(first) {
-        if pair[0] >= chunk.end {
+        if pair[0] >= segment.end {
             break;
         }
-        if pair[1] > chunk.start.max(pair[0]) {
-            offsets.push(pair[1].min(chunk.end) - chunk.start);
+        if pair[1] > segment.start.max(pair[0]) {
+            offsets.push(pair[1].min(segment.end) - segment.start);
             slots.push(batch.slots()[i]);
         }
     }
     Ok(Batch::new(&offsets, &slots)?)
 }
 
-/// The longest beginning of ascending `rows` with equal steps: how many rows, and the step.
-pub(super) fn equal_steps(rows: &[usize]) -> (usize, usize) {
-    let step = match rows {
-        [first, second, ..] => second - first,
-        _ => 1,
-    };
-    (1 + rows.windows(2).take_while(|pair| pair[1] - pair[0] == step).count(), step)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Slot;
+    use crate::arrays::Slot;
 
     #[test]
     fn a_cut_keeps_slots_and_drops_what_is_outside() {
@@ -64,12 +55,5 @@ mod tests {
         ];
         assert_eq!(parts, expected);
         assert_eq!(cut(&batch, &(0..9)).unwrap().id(), batch.id());
-    }
-
-    #[test]
-    fn rows_with_equal_steps() {
-        assert_eq!(equal_steps(&[7]), (1, 1));
-        assert_eq!(equal_steps(&[0, 1, 2, 4]), (3, 1));
-        assert_eq!(equal_steps(&[4, 9, 14, 15]), (3, 5));
     }
 }

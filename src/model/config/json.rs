@@ -1,0 +1,51 @@
+//! [`Config::from_json`]: which of the published forms a `config.json` has.
+#![forbid(unsafe_code)]
+
+use super::hugging_face::HuggingFace;
+use super::sizes::Config;
+use super::state_spaces::StateSpaces;
+use crate::model::error::ModelError;
+use serde_json::{Map, Value};
+
+impl Config {
+    /// Reads the text of a `config.json`.
+    ///
+    /// A `model_type` makes it the form that transformers writes, and any `d_model` or `ssm_cfg` beside it is left
+    /// aside; without one it is the form of the original checkpoints. Unknown keys are left aside.
+    ///
+    /// # Errors
+    /// [`ModelError::Json`] where a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
+    /// [`ModelError::Config`] where this crate does not compute what a key asks for.
+    pub fn from_json(json: &str) -> Result<Self, ModelError> {
+        Self::parse(json, "config.json")
+    }
+
+    /// [`Config::from_json`], with the name of the file for errors.
+    pub(in crate::model) fn parse(json: &str, file: &str) -> Result<Self, ModelError> {
+        let json_error =
+            |source: serde_json::Error| ModelError::Json { file: file.into(), source: source.into() };
+        let object: Map<String, Value> = serde_json::from_str(json).map_err(json_error)?;
+        let config = match object.get("model_type") {
+            Some(Value::String(kind)) if kind == "mamba" || kind == "falcon_mamba" => {
+                let falcon = kind == "falcon_mamba";
+                serde_json::from_value::<HuggingFace>(Value::Object(object))
+                    .map_err(json_error)?
+                    .into_config(falcon)?
+            }
+            Some(other) => {
+                return Err(ModelError::UnknownArchitecture { found: format!("`model_type` is {other}") });
+            }
+            None if object.contains_key("d_model") => {
+                serde_json::from_value::<StateSpaces>(Value::Object(object))
+                    .map_err(json_error)?
+                    .into_config()?
+            }
+            None => {
+                let found = "neither `model_type` nor `d_model` is in the configuration".into();
+                return Err(ModelError::UnknownArchitecture { found });
+            }
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
