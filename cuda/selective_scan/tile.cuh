@@ -65,7 +65,8 @@ template <int S> struct ScanColumn {
     int64_t at;    // the channel, of all channels
     __device__ __forceinline__ explicit ScanColumn(const ScanBlock& block)
         : channel(static_cast<int>(threadIdx.x) % SCAN_CHANNELS),
-          first_row(static_cast<int>(threadIdx.x) / SCAN_CHANNELS), exists(channel < block.count), at(block.first + channel) {}
+          first_row(static_cast<int>(threadIdx.x) / SCAN_CHANNELS), exists(channel < block.count),
+          at(block.first + channel) {}
 
     // How many of the column's elements lie in the first `rows` rows.
     __device__ __forceinline__ int present(int rows) const {

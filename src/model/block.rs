@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::model::checkpoint::Source;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
-use crate::model::mixer::Mixer;
+use crate::model::mixer::chosen::Mixer;
 use crate::model::mixer::declared::MixerCall;
 use crate::model::scratch::Activations;
 use crate::ops::RmsNorm;

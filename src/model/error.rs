@@ -11,7 +11,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub enum ModelError {
     /// An op or a backend refused its arguments or ran out of memory.
     #[error(transparent)]
-    Kernel(#[from] crate::Error),
+    Kernel(#[from] crate::arrays::Error),
     /// A file could not be read or written.
     #[error("{}: {source}", file.display())]
     Io {

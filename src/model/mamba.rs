@@ -29,7 +29,7 @@ pub struct Mamba<B: Backend> {
 /// The formats of a model's matrices. Without one, a matrix keeps the type that the checkpoint stores it in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightFormats {
-    /// Of the matrices in the blocks.
+    /// Of the matrices in the layers.
     pub blocks: Option<WeightFormat>,
     /// Of the embedding and the head.
     pub head: Option<WeightFormat>,
@@ -65,7 +65,7 @@ impl<B: Backend> Mamba<B> {
         let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
         let files = safetensors::map_files(dir)?;
         let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_source(backend, config, &checkpoint, formats)
+        Self::from_source_as(backend, config, &checkpoint, formats)
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -88,7 +88,7 @@ impl<B: Backend> Mamba<B> {
     ) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
         let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
-        Self::from_source(backend, config, &checkpoint, formats)
+        Self::from_source_as(backend, config, &checkpoint, formats)
     }
 
     /// The small trained model that ships with this crate: its tokens are bytes.
@@ -103,7 +103,7 @@ impl<B: Backend> Mamba<B> {
     /// [`Mamba::demo`] with matrices in formats of the caller's choice.
     ///
     /// # Errors
-    /// [`ModelError::Kernel`] if there is not enough memory, or the backend does not have a format.
+    /// As [`Mamba::load_as`].
     #[cfg(feature = "demo")]
     pub fn demo_as(backend: B, formats: WeightFormats) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
@@ -113,8 +113,16 @@ impl<B: Backend> Mamba<B> {
     /// Loads the weights of a model of this configuration from any [`Source`].
     ///
     /// # Errors
-    /// [`ModelError::Config`] if a size is zero or too large; those of `source`.
-    pub fn from_source(
+    /// [`ModelError::Config`] if a size is zero or too large, and those of `source`.
+    pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
+        Self::from_source_as(backend, config, source, WeightFormats::default())
+    }
+
+    /// [`Mamba::from_source`] with matrices in formats of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Mamba::from_source`]; [`ModelError::Kernel`] if the backend does not have a format.
+    pub fn from_source_as(
         backend: B,
         config: Config,
         source: &impl Source,

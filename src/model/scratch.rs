@@ -5,8 +5,8 @@ use crate::arrays::checked_product;
 use crate::backend::Backend;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
+use crate::model::mixer::chosen::scratch_arrays;
 use crate::model::mixer::declared::ScratchArray;
-use crate::model::mixer::scratch_arrays;
 
 /// Memory that forward calls reuse.
 ///

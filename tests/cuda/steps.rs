@@ -64,7 +64,8 @@ fn steps_of_any_shape() {
         let (cpu, model) = (load(Cpu::new(), FOLDERS[0]), load(cuda, FOLDERS[0]));
         for chunk in [256, 2] {
             let run = |batch: &Batch| {
-                let (mut state, mut scratch) = (cpu.new_state(3).unwrap(), Scratch::with_segment_tokens(chunk));
+                let (mut state, mut scratch) =
+                    (cpu.new_state(3).unwrap(), Scratch::with_segment_tokens(chunk));
                 let expected =
                     cpu.forward(&[1, 2, 3], batch, &mut state, Logits::Last, &mut scratch).unwrap();
                 let (mut state, mut scratch) =

@@ -124,8 +124,7 @@ impl<O: TensorBackend> Mamba<O> {
     pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
         let model =
-            model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb), Default::default())
-                .or_candle()?;
+            model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb)).or_candle()?;
         Ok(Self { backend, model, dtype })
     }
 

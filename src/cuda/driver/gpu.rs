@@ -150,8 +150,7 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind("a fill")?;
-        // SAFETY: `address` and the `bytes` behind it are in an allocation of this device: `Driver` requires
-        // that.
+        // SAFETY: `Driver` requires that the `bytes` from `address` on lie within an allocation of this device.
         let filled = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
         filled.map_err(|error| failed("a fill", error))?;
         // on a caller's stream another thread, with another default stream, may be the first to use the memory
@@ -164,8 +163,8 @@ impl Driver for Gpu {
             return Ok(());
         }
         self.bind(WHAT)?;
-        // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`, which is borrowed until
-        // the copy is done.
+        // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`, which is borrowed
+        // until the copy is done.
         let copied = unsafe { result::memcpy_htod_async(address, host, self.stream.cu_stream()) };
         copied.map_err(|error| failed(WHAT, error))?;
         self.synchronize(WHAT)
@@ -175,8 +174,8 @@ impl Driver for Gpu {
         const WHAT: &str = "a copy from the device";
         self.bind(WHAT)?;
         if !host.is_empty() {
-            // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes; `host` is borrowed until the copy is
-            // done.
+            // SAFETY: `Driver` requires that the allocation at `address` holds as many bytes as `host`, which is
+            // borrowed until the copy is done.
             let copied = unsafe { result::memcpy_dtoh_async(host, address, self.stream.cu_stream()) };
             copied.map_err(|error| failed(WHAT, error))?;
         }

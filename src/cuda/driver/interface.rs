@@ -9,8 +9,8 @@ use std::fmt::Debug;
 /// # Safety of a launch
 /// Code that makes a launch must make sure that:
 /// 1. `args` is the struct that `cuda/args.h` names for the kernel, with grid, block and shared memory as stated there;
-/// 2. every address in it is of memory that the driver has allocated, or that the caller of `Cuda::view_at` has, and the
-///    array that the struct describes lies within;
+/// 2. every address in it is of memory that the driver has allocated, or that the caller of `Cuda::view_at` has, and
+///    the array that the struct describes lies within;
 /// 3. that memory stays allocated until the kernel is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Launch<'a> {
@@ -48,8 +48,8 @@ impl RecordedLaunch {
 
 /// Runs kernels in order, over memory of its own. An address is a number that the host never dereferences.
 ///
-/// All work runs in the order of the calls: a call sees what the calls before it have written. Where a function takes an
-/// address and a size, that range must lie within one allocation of this driver.
+/// All work runs in the order of the calls: a call sees what the calls before it have written. Where a function takes
+/// an address and a size, that range must lie within one allocation of this driver.
 pub(crate) trait Driver: Send + Sync + Debug {
     /// One line that names what it runs on.
     fn description(&self) -> String;

@@ -11,7 +11,7 @@ use crate::model::error::ModelError;
 /// implementation checks every shape and returns an error if it differs.
 ///
 /// ```
-/// use mamba_kernels::model::{Config, Mamba, ModelError, Source, WeightFormats};
+/// use mamba_kernels::model::{Config, Mamba, ModelError, Source};
 /// use mamba_kernels::{Backend, Cpu, Rows, WeightFormat};
 ///
 /// /// Weights that are all equal, in f32.
@@ -26,8 +26,8 @@ use crate::model::error::ModelError;
 ///         format: Option<WeightFormat>,
 ///     ) -> Result<B::Weights, ModelError> {
 ///         let values = vec![self.0; rows * cols];
-///         let format = format.unwrap_or(WeightFormat::F32);
-///         Ok(backend.pack_as(Rows::new(&values[..], rows, cols)?, format)?)
+///         let weight = Rows::new(&values[..], rows, cols)?;
+///         Ok(backend.pack_as(weight, format.unwrap_or(WeightFormat::F32))?)
 ///     }
 ///
 ///     fn widened(&self, _name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -37,14 +37,14 @@ use crate::model::error::ModelError;
 ///
 /// # fn main() -> Result<(), ModelError> {
 /// let config = Config::from_json(r#"{ "d_model": 16, "n_layer": 2, "vocab_size": 40 }"#)?;
-/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01), WeightFormats::default())?;
+/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01))?;
 /// assert_eq!(model.new_state(3)?.layers(), 2);
 /// # Ok(())
 /// # }
 /// ```
 pub trait Source {
-    /// The matrix of `shape`, `[rows, cols]`, under the first of `names` that exists, packed in `format`, or in its stored type
-    /// if that is `None`.
+    /// The matrix `[rows, cols]` under the first of `names` that exists, packed in a format or, without one, in its stored
+    /// type.
     ///
     /// # Errors
     /// [`ModelError`] if the matrix is missing, or has another shape or a type that the crate does not compute with.

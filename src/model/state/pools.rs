@@ -5,8 +5,8 @@ use crate::arrays::{Storage, checked_product};
 use crate::backend::Backend;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
+use crate::model::mixer::chosen::state_pools;
 use crate::model::mixer::declared::StatePool;
-use crate::model::mixer::state_pools;
 
 /// The recurrent state of a model: per layer the pools that its mixer declares, each divided into slots. For Mamba-1
 /// those are the last inputs of the convolution and the state of the scan.

@@ -27,7 +27,7 @@ pub(in crate::model) struct Mamba1<B: Backend> {
 }
 
 impl<B: Backend> Mamba1<B> {
-    /// Loads the tensors whose names begin with `prefix`.
+    /// Loads the tensors whose names begin with `prefix`, matrices in a format or in their stored type.
     pub(in crate::model) fn load(
         backend: &B,
         config: &Config,
