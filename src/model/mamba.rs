@@ -103,11 +103,7 @@ impl<B: Backend> Mamba<B> {
     /// [`Mamba::demo`] with matrices in formats of the caller's choice.
     ///
     /// # Errors
-<<<<<<< HEAD
     /// As [`Mamba::load_as`].
-=======
-    /// [`ModelError::Kernel`] if there is not enough memory, or the backend does not have a format.
->>>>>>> w-model
     #[cfg(feature = "demo")]
     pub fn demo_as(backend: B, formats: WeightFormats) -> Result<Self, ModelError> {
         let config = include_str!("../../assets/demo/config.json");
@@ -117,7 +113,6 @@ impl<B: Backend> Mamba<B> {
     /// Loads the weights of a model of this configuration from any [`Source`].
     ///
     /// # Errors
-<<<<<<< HEAD
     /// [`ModelError::Config`] if a size is zero or too large, and those of `source`.
     pub fn from_source(backend: B, config: Config, source: &impl Source) -> Result<Self, ModelError> {
         Self::from_source_as(backend, config, source, WeightFormats::default())
@@ -128,10 +123,6 @@ impl<B: Backend> Mamba<B> {
     /// # Errors
     /// As [`Mamba::from_source`]; [`ModelError::Kernel`] if the backend does not have a format.
     pub fn from_source_as(
-=======
-    /// [`ModelError::Config`] if a size is zero or too large; those of `source`.
-    pub fn from_source(
->>>>>>> w-model
         backend: B,
         config: Config,
         source: &impl Source,
