@@ -1,4 +1,4 @@
-"""Tables and bar charts from the recorded files: writes docs/benchmarks.md's and README's generated parts.
+"""Tables and bar charts from the recorded files: writes the generated parts of README.md, docs/benchmarks.md and its pages.
 
     report.py docs/benchmarks          writes them
     report.py docs/benchmarks --check  fails where a generated part differs from what the recorded files give
@@ -78,6 +78,30 @@ def peer_table(section, rows):
     return "\n".join(lines)
 
 
+# what the summary shows of the roofline: kernel, shape, type, mode
+SUMMARY = [
+    ("in_proj", "m512_k768_n3072", "f32", "exact"),
+    ("in_proj", "m512_k768_n3072", "f32", "bf16dot"),
+    ("linear", "lm_head_m1_k768_n50280", "f32", "exact"),
+    ("selective_scan", "b1_l2048_d1536_n16", "f32", "exact"),
+    ("causal_conv1d", "b1_l2048_d1536_k4", "f32", "exact"),
+    ("rms_norm", "m512_d768", "f32", "exact"),
+    ("prefill", "b1_l512_d768_layers24", "f32", "exact"),
+    ("decode", "b1_l1_d768_layers24", "f32", "exact"),
+]
+
+
+def summary_table(rows, threads=1, isa="avx512"):
+    """The roofline's share of the limit, for some kernels."""
+    lines = ["| kernel | shape | type | mode | of the limit | limit |", "|---" * 6 + "|"]
+    for key in SUMMARY:
+        for row in rows:
+            found = (row["kernel"], row["shape"], row["dtype"], row["mode"])
+            if found == key and row["threads"] == threads and row["isa"] == isa:
+                lines.append(f"| {' | '.join(key)} | {100 * row['fraction']:.0f} % | {row['limit']} |")
+    return "\n".join(lines)
+
+
 def roofline_table(rows, threads=None, isa=None):
     lines = ["| kernel | shape | type | mode | ISA | threads | achieved | ceiling | limit | of it |", "|---" * 10 + "|"]
     for row in rows:
@@ -153,6 +177,7 @@ def parts(folder):
         out["machine"] = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     if rows := load(folder, "roofline"):
         out["roofline"] = roofline_table(rows)
+        out["roofline-summary"] = summary_table(rows)
     if rows := load(folder, "ceilings"):
         out["ceilings"] = ceilings_table(rows)
     if sweeps := load(folder, "scaling"):
@@ -167,7 +192,7 @@ def main():
     args = parser.parse_args()
     texts, wrong, seen = parts(args.folder), [], set()
     root = args.folder.resolve().parents[1]
-    for document in [root / "README.md", root / "docs" / "benchmarks.md"]:
+    for document in [root / "README.md", root / "docs" / "benchmarks.md", *sorted(args.folder.glob("*.md"))]:
         text = document.read_text()
 
         def fill(match):

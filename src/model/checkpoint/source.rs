@@ -43,8 +43,8 @@ use crate::model::error::ModelError;
 /// # }
 /// ```
 pub trait Source {
-    /// The matrix `[rows, cols]` under the first of `names` that exists, packed in a format or, without one, in its stored
-    /// type.
+    /// The matrix of `shape`, `[rows, cols]`, under the first of `names` that exists, packed in `format`, or in its
+    /// stored type if that is `None`.
     ///
     /// # Errors
     /// [`ModelError`] if the matrix is missing, or has another shape or a type that the crate does not compute with.

@@ -105,8 +105,8 @@ impl<'a, B: Backend> Generation<'a, B> {
         })
     }
 
-    /// Reads the prompt in segments of [`Scratch::segment_tokens`]. After each segment `progress` is given the number of
-    /// tokens read so far and the total. Does nothing if the prompt has been read.
+    /// Reads the prompt in segments of [`Scratch::segment_tokens`]. After each segment `progress` is given the number
+    /// of tokens read so far and the total. Does nothing if the prompt has been read.
     ///
     /// # Errors
     /// Those of [`Mamba::forward`].
