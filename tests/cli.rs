@@ -246,7 +246,7 @@ fn model_with_tokenizer(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_tokenizer_beside_the_weights_is_used() {
+fn a_tokenizer_next_to_the_weights_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let model = model_with_tokenizer(dir.path());
     let model = model.to_str().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The error of a library underneath, kept as the source.
+/// The error of a library that this crate uses.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong while a checkpoint was read or a model run. `file` is a path, or says that it was bytes.
@@ -17,11 +17,11 @@ pub enum ModelError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A text that is not JSON, or not of the form that it should have.
-    #[error("{file}: not the JSON that was expected: {source}")]
+    /// A text that is not JSON, or has not the expected keys.
+    #[error("{file}: not the expected JSON: {source}")]
     Json {
         /// The file.
         file: String,
@@ -35,7 +35,7 @@ pub enum ModelError {
         key: &'static str,
         /// What can be computed.
         expected: String,
-        /// What was there.
+        /// What was found.
         found: String,
     },
     /// A model that is not Mamba-1 or Falcon-Mamba.
@@ -45,12 +45,12 @@ pub enum ModelError {
         found: String,
     },
     /// A directory without weights of a known form.
-    #[error("{}: neither `model.safetensors` nor `model.safetensors.index.json` is there", dir.display())]
+    #[error("{}: neither `model.safetensors` nor `model.safetensors.index.json` exists", dir.display())]
     NoWeights {
         /// The directory.
         dir: PathBuf,
     },
-    /// A shard that the index names is not there.
+    /// A shard that the index names does not exist.
     #[error("{}: the shard `{shard}` that the index names is missing", index.display())]
     MissingShard {
         /// The index file.
@@ -58,8 +58,8 @@ pub enum ModelError {
         /// The shard's name in it.
         shard: String,
     },
-    /// A shard's name in the index that is not a plain file name beside it.
-    #[error("{}: the shard name `{shard}` is not the name of a file beside the index", index.display())]
+    /// A shard's name in the index that is not a plain file name next to it.
+    #[error("{}: the shard name `{shard}` is not the name of a file next to the index", index.display())]
     ShardOutside {
         /// The index file.
         index: PathBuf,
@@ -83,20 +83,20 @@ pub enum ModelError {
     FileLength {
         /// The file.
         file: String,
-        /// The length that the header asks for.
+        /// The length by the header.
         expected: usize,
         /// The file's length.
         found: usize,
     },
-    /// A tensor that the configuration asks for is in none of the files.
+    /// A tensor that the configuration requires is in none of the files.
     #[error("tensor `{name}` is missing in {files}")]
     MissingTensor {
-        /// The tensor's name; both names where it has two.
+        /// The tensor's name; both names if it has two.
         name: String,
         /// The files that were searched.
         files: String,
     },
-    /// A tensor whose shape differs from what the configuration asks for.
+    /// A tensor whose shape does not fit the configuration.
     #[error("tensor `{name}` in {file}: expected the shape {expected:?}, found {found:?}")]
     Shape {
         /// The tensor's name.
@@ -120,12 +120,12 @@ pub enum ModelError {
         /// The type in the file.
         found: String,
     },
-    /// A tensor that another library holds could not be had from it.
+    /// Another library failed to hand over a tensor.
     #[error("tensor `{name}`: {source}")]
     Tensor {
         /// The tensor's name.
         name: String,
-        /// What the library said.
+        /// The error of the library.
         source: Source,
     },
     /// A file that is not a saved state, or one of another version.
@@ -139,9 +139,7 @@ pub enum ModelError {
         found: String,
     },
     /// A logit from which no token can be chosen.
-    #[error(
-        "the logit of token {token} is {value}: the weights or the state hold values that are no numbers"
-    )]
+    #[error("the logit of token {token} is {value}: the weights or the state contain NaN or infinity")]
     Logit {
         /// The token.
         token: u32,
@@ -155,7 +153,7 @@ pub enum ModelError {
         call: &'static str,
         /// The argument's name.
         argument: &'static str,
-        /// What the function asks for.
+        /// What the function accepts.
         expected: String,
         /// What was passed.
         found: String,

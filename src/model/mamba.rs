@@ -47,7 +47,7 @@ impl<B: Backend> Mamba<B> {
     /// `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
-    /// while this runs: they must not change meanwhile.
+    /// while this runs: they must not be changed during the call.
     ///
     /// # Errors
     /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit

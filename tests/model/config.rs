@@ -101,7 +101,10 @@ fn values_that_are_refused() {
             assert!(error.starts_with("config: `"), "{key} {size}: {error}");
         }
         for value in [json!(-1), json!(1.5), json!([])] {
-            assert!(refused(with(hf(), key, value)).starts_with("config.json: not the JSON"), "{key}");
+            assert!(
+                refused(with(hf(), key, value)).starts_with("config.json: not the expected JSON"),
+                "{key}"
+            );
         }
     }
     let zero = with(state_spaces(), "pad_vocab_size_multiple", json!(0));
@@ -111,6 +114,6 @@ fn values_that_are_refused() {
     assert!(error.contains("expected a matrix that fits in memory"), "{error}");
     assert!(refused(with(hf(), "layer_norm_epsilon", json!(-1.0))).contains("`layer_norm_epsilon`"));
     assert!(refused(with(hf(), "layer_norm_epsilon", json!(1e300))).contains("`layer_norm_epsilon`"));
-    assert!(refused(json!([])).starts_with("config.json: not the JSON"));
+    assert!(refused(json!([])).starts_with("config.json: not the expected JSON"));
     assert!(refused(json!({"model_type": "mamba"})).contains("missing field `hidden_size`"));
 }

@@ -50,7 +50,7 @@ fn logits_hidden_and_states<B: Backend>(make: impl Fn() -> B) {
     }
 }
 
-/// The rows of `Logits::Last` are those of `Logits::All`, and the state does not depend on which are asked for.
+/// The rows of `Logits::Last` are those of `Logits::All`, and the state does not depend on which are returned.
 fn last_logits_are_those_of_all<B: Backend>(make: impl Fn() -> B) {
     let model = load(make(), "hf_tied_n16_k4");
     let tokens = &Expected::of("hf_tied_n16_k4").tokens;

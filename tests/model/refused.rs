@@ -148,14 +148,14 @@ fn shards_and_folders() {
     for shard in ["../x", "/etc/passwd", "..", ".", "", "a/../../x", "sub/model.safetensors", "x/"] {
         assert_eq!(
             index(&|index| index["weight_map"][norm] = shard.into()),
-            format!("DIR/{INDEX}: the shard name `{shard}` is not the name of a file beside the index")
+            format!("DIR/{INDEX}: the shard name `{shard}` is not the name of a file next to the index")
         );
     }
     let missing =
         format!("DIR/{INDEX}: the shard `model-00002-of-00002.safetensors` that the index names is missing");
     let remove = |dir: &Path| fs::remove_file(dir.join("model-00002-of-00002.safetensors")).unwrap();
     assert_eq!(error_after("hf_sharded_n16_k4", remove), missing);
-    assert!(index(&|index| *index = json!([])).starts_with(&format!("DIR/{INDEX}: not the JSON")));
+    assert!(index(&|index| *index = json!([])).starts_with(&format!("DIR/{INDEX}: not the expected JSON")));
     assert_eq!(
         index(&|index| index["weight_map"] = json!({norm: "model-00001-of-00002.safetensors"})),
         format!("tensor `{norm}` is missing in DIR/model-00001-of-00002.safetensors")
@@ -173,7 +173,7 @@ fn shards_and_folders() {
     let weights = |dir: &Path| fs::remove_file(dir.join(SINGLE)).unwrap();
     assert_eq!(
         error_after("hf_tied_n16_k4", weights),
-        "DIR: neither `model.safetensors` nor `model.safetensors.index.json` is there"
+        "DIR: neither `model.safetensors` nor `model.safetensors.index.json` exists"
     );
     let folder = |dir: &Path| {
         weights(dir);
@@ -181,7 +181,7 @@ fn shards_and_folders() {
     };
     assert_eq!(error_after("hf_tied_n16_k4", folder), "DIR/model.safetensors: not a regular file");
     let broken = error_after("hf_tied_n16_k4", |dir| fs::write(dir.join("config.json"), "{").unwrap());
-    assert!(broken.starts_with("DIR/config.json: not the JSON that was expected: EOF"), "{broken}");
+    assert!(broken.starts_with("DIR/config.json: not the expected JSON: EOF"), "{broken}");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn saved_and_loaded<B: Backend>(make: impl Fn() -> B) {
         let (after, loaded_after) =
             (go_on(&model, &mut state, 2, &tokens[11..]), go_on(&model, &mut loaded, 2, &tokens[11..]));
         assert_eq!(after, loaded_after);
-        state.save(backend, &path).unwrap(); // over a file that is there
+        state.save(backend, &path).unwrap(); // over an existing file
     }
     let odd = load(make(), "hf_odd19_n1_k2");
     let refused = |name: &str| {

@@ -6,15 +6,15 @@
 //! error of its input a little (the norms divide by a length, softplus and exp have a slope).
 //!
 //! Two counts of R, per block:
-//! - the oracle computes in f64 and rounds what it stores: norm, x, u, dt|B|C, delta, y and the residual, 7;
-//! - a backend that computes in binary32 rounds at each step of each sum besides: d_model in the norm and again in
+//! - the reference computes in f64 and rounds what it stores: norm, x, u, dt|B|C, delta, y and the residual, 7;
+//! - a backend that computes in f32 rounds at each step of each sum as well: d_model in the norm and again in
 //!   in_proj, d_conv, d_inner in x_proj, dt_rank, d_state and the length of the sequence in the scan, d_inner in
 //!   out_proj; and up to 3 times in each of silu (twice), softplus and exp.
 //!
-//! The binary32 column was measured with the oracle's loops in binary32, each product fused with its sum.
-//! Largest errors over all folders, in units of 2^-24 of the largest value, against what is allowed there:
+//! The f32 column was measured with the reference's loops in f32, each product fused with its sum.
+//! Largest errors over all folders, in units of 2^-24 of the largest value, against the allowed error:
 //!
-//! | array | oracle | allowed | binary32 | allowed |
+//! | array | reference | allowed | f32 | allowed |
 //! |---|---|---|---|---|
 //! | hidden states | 9.0 | 15.0 | 10.5 | 68.4 |
 //! | normed | 6.9 | 15.5 | 28.3 | 91.8 |
@@ -69,7 +69,7 @@ impl Roundings<'_> {
     }
 }
 
-/// Compares an array with its f64 values and says so where one is off by more than `roundings` allow.
+/// Compares an array with its f64 values and fails if one is off by more than `roundings` allow.
 pub fn assert_close(what: &str, roundings: usize, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     let unit = 2f64.powi(-24) * expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const DEFAULT_PROMPT: &str = "It was a";
 
-/// The tokens of a prompt from which on its reading is displayed.
+/// Prompts of more tokens than this get a progress bar.
 const LONG_PROMPT: usize = 512;
 
 /// Continue a text
@@ -24,7 +24,7 @@ pub struct Generate {
     /// The text to continue; `-` reads it from standard input. Without it, what is piped in, or else "It was a"
     ///
     /// The last line end of standard input is not part of the prompt. An empty prompt ("") starts from a newline
-    /// where the model's tokens are bytes, else from the token that separates texts (eos_token_id).
+    /// if the model's tokens are bytes, else from the token that separates texts (eos_token_id).
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Print the new text only, without the prompt
@@ -174,7 +174,7 @@ impl Output {
         self.last = text.chars().next_back().or(self.last);
     }
 
-    /// Ends the last line where it is not ended.
+    /// Ends the last line if it has no line end.
     fn end_line(&mut self) {
         if self.last.is_some_and(|last| last != '\n') {
             self.buffer("\n");
@@ -189,7 +189,7 @@ impl Output {
     }
 }
 
-/// A display for a prompt that takes several calls. It shows only where standard error is a terminal.
+/// A progress bar for long prompts, visible if standard error is a terminal.
 fn progress_bar(tokens: usize) -> ProgressBar {
     if tokens <= LONG_PROMPT {
         return ProgressBar::hidden();

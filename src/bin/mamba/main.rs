@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// Runs Mamba models
 ///
-/// Results go to standard output, messages to standard error. The exit code is 0, or 1 after an error, or 2 where the
+/// Results go to standard output, messages to standard error. The exit code is 0, or 1 after an error, or 2 if the
 /// arguments are wrong.
 #[derive(Parser)]
 #[command(name = "mamba", version, max_term_width = 100)]
@@ -41,7 +41,7 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether the reader of standard output has gone, as `head` does. There is nobody to tell.
+/// Whether the reader of standard output has gone, as `head` does. That is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed as well, the exit code is all that is left.
+            // If standard error is closed too, only the exit code tells.
             let _ = writeln!(std::io::stderr(), "error: {}", message(&error));
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }

@@ -7,7 +7,7 @@ use mamba_kernels::model::{Mamba, WeightFormats};
 use mamba_kernels::{Backend, Cpu, Reference, WeightFormat};
 use std::path::PathBuf;
 
-/// The model, and what runs it.
+/// The model and its backend.
 #[derive(Args)]
 pub struct ModelArgs {
     /// A directory with config.json and model.safetensors (or shards and their index). Without it, the small model
@@ -20,7 +20,7 @@ pub struct ModelArgs {
     /// Threads of the cpu backend. Without it, one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// Matrix products of bf16 numbers on the cpu backend: inexact, faster where the CPU has AVX512-BF16
+    /// Multiply matrices in bf16 on the cpu backend: inexact, faster on CPUs with AVX512-BF16
     #[arg(long)]
     bf16_products: bool,
 }

@@ -8,12 +8,12 @@ use tokenizers::Tokenizer;
 pub enum Codec {
     /// Token i is byte i.
     Bytes,
-    /// The tokenizer.json beside the weights.
+    /// The tokenizer.json next to the weights.
     Tokenizer(Box<Tokenizer>),
 }
 
 impl Codec {
-    /// The codec of the model in `dir`, or of a model of bytes where there is no directory.
+    /// The codec of the model in `dir`, or of bytes if there is no directory.
     pub fn open(dir: Option<&Path>, vocab: usize) -> anyhow::Result<Self> {
         if let Some(dir) = dir {
             let path = dir.join("tokenizer.json");
@@ -59,7 +59,7 @@ impl Codec {
         }
     }
 
-    /// The token that ends a text, where there is one.
+    /// The token that ends a text, if the model has one.
     pub fn end_of_text(&self, eos_token_id: Option<u32>) -> Option<u32> {
         match self {
             Self::Bytes => eos_token_id,
@@ -168,7 +168,7 @@ impl<'a> Window<'a> {
             Some(text) => text.to_string(),
             None => self.decode(&self.tokens[self.given..])?,
         };
-        // Where the new tokens gave no text, as special ones do, the window keeps those that did.
+        // If the new tokens gave no text, as special tokens do, the window keeps the earlier ones.
         if text.is_empty() {
             self.tokens.truncate(self.given);
         } else {

@@ -1,4 +1,4 @@
-//! Files mapped into memory: the one place of the model wrapper with unsafe code.
+//! Files mapped into memory: the only unsafe code of the model wrapper.
 
 use crate::model::error::ModelError;
 use memmap2::Mmap;
@@ -12,7 +12,7 @@ pub(in crate::model) fn map(path: &Path) -> Result<Mmap, ModelError> {
 }
 
 fn open(path: &Path) -> io::Result<Mmap> {
-    // Asked before opening: to open a pipe would wait for its other end.
+    // Checked before opening: opening a pipe blocks until its other end opens.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

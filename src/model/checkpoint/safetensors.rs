@@ -41,7 +41,7 @@ pub(in crate::model) fn map_files(dir: &Path) -> Result<Vec<(String, Mmap)>, Mod
     Ok(files)
 }
 
-/// The names of the shards in an index. Each is a plain file name, so that no index reaches out of its directory.
+/// The names of the shards in an index. Each must be a plain file name, so an index cannot name files outside its directory.
 fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -178,7 +178,7 @@ impl Tensor<'_> {
     }
 }
 
-/// The elements of little-endian bytes: borrowed where the host's memory allows it, else a copy, since tensors in a
+/// The elements of little-endian bytes: borrowed if they are aligned and the host is little-endian, else a copy: tensors in a
 /// file need not be aligned.
 pub(in crate::model) fn elements<T: Scalar>(bytes: &[u8]) -> Result<Cow<'_, [T]>, ModelError> {
     let big_endian = cfg!(target_endian = "big");

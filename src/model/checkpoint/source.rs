@@ -37,14 +37,14 @@ use crate::model::error::ModelError;
 ///
 /// # fn main() -> Result<(), ModelError> {
 /// let config = Config::from_json(r#"{ "d_model": 16, "n_layer": 2, "vocab_size": 40 }"#)?;
-/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01))?;
+/// let model = Mamba::from_source(Cpu::new(), config, &Constant(0.01), WeightFormats::default())?;
 /// assert_eq!(model.new_state(3)?.layers(), 2);
 /// # Ok(())
 /// # }
 /// ```
 pub trait Source {
-    /// The matrix `[rows, cols]` under the first of `names` that exists, packed in a format or, without one, in its stored
-    /// type.
+    /// The matrix of `shape`, `[rows, cols]`, under the first of `names` that exists, packed in `format`, or in its stored type
+    /// if that is `None`.
     ///
     /// # Errors
     /// [`ModelError`] if the matrix is missing, or has another shape or a type that the crate does not compute with.

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 impl Config {
     /// Reads the text of a `config.json`.
     ///
-    /// A `model_type` makes it the form that transformers writes, and any `d_model` or `ssm_cfg` beside it is left
-    /// aside; without one it is the form of the original checkpoints. Unknown keys are left aside.
+    /// With a `model_type` it is read as the form that transformers writes, and `d_model` and `ssm_cfg` are ignored;
+    /// without one as the form of the original checkpoints. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`ModelError::Json`] where a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
-    /// [`ModelError::Config`] where this crate does not compute what a key asks for.
+    /// [`ModelError::Json`] if a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
+    /// [`ModelError::Config`] if this crate does not support the value of a key.
     pub fn from_json(json: &str) -> Result<Self, ModelError> {
         Self::parse(json, "config.json")
     }

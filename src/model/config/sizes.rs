@@ -9,11 +9,11 @@ use crate::model::error::ModelError;
 pub struct Config {
     /// Width of the residual stream.
     pub d_model: usize,
-    /// Number of blocks.
+    /// Number of layers.
     pub n_layer: usize,
     /// Rows of the embedding and of the logits, padding included.
     pub vocab_size: usize,
-    /// Width inside the block.
+    /// Width inside the mixer.
     pub d_inner: usize,
     /// States per channel.
     pub d_state: usize,
@@ -25,23 +25,23 @@ pub struct Config {
     pub use_bias: bool,
     /// Whether the convolution has a bias.
     pub use_conv_bias: bool,
-    /// Epsilon of the norms before each block and before the head.
+    /// Epsilon of the norms before each mixer and before the head.
     pub norm_eps: f32,
-    /// Epsilon of the norms of dt, B and C, which have no weights. `None` but for Falcon-Mamba.
+    /// Epsilon of the norms of dt, B and C, which have no weights. `None` except in Falcon-Mamba.
     pub mixer_norm_eps: Option<f32>,
-    /// Whether the head is the embedding's matrix. A stored `lm_head.weight` is then left aside.
+    /// Whether the head is the embedding's matrix. A stored `lm_head.weight` is then ignored.
     pub tie_embeddings: bool,
-    /// The token that ends a text, the first where there are several. `None` where the file does not say.
+    /// The token that ends a text, the first if there are several. `None` if the file names none.
     pub eos_token_id: Option<u32>,
 }
 
 impl Config {
-    /// Columns of `x_proj`'s output: dt, B and C side by side.
+    /// Columns of `x_proj`'s output: dt, B and C next to each other.
     pub(in crate::model) fn projected(&self) -> usize {
         self.dt_rank + 2 * self.d_state
     }
 
-    /// Sizes are not zero, and the products that the model forms of them fit in memory.
+    /// Checks that no size is zero and that every matrix of these sizes fits in memory.
     pub(in crate::model) fn validate(&self) -> Result<(), ModelError> {
         let sizes = [
             ("hidden_size or d_model", self.d_model),

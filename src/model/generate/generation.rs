@@ -53,7 +53,7 @@ pub struct Generation<'a, B: Backend> {
     options: GenerateOptions,
     /// One token in slot 0.
     step: Batch,
-    /// What the state has not read yet: the prompt, later the token yielded last.
+    /// What the state has not read yet: first the prompt, later the last token yielded.
     unread: Vec<u32>,
     /// The logits after everything that was read.
     logits: Vec<f32>,
@@ -66,7 +66,7 @@ impl<'a, B: Backend> Generation<'a, B> {
     /// A generation that starts from the zero state.
     ///
     /// # Errors
-    /// As [`with_state`](Self::with_state), and where there is no memory for a state.
+    /// As [`with_state`](Self::with_state), and [`ModelError::Kernel`] if there is not enough memory for a state.
     pub fn new(model: &'a Mamba<B>, prompt: &[u32], options: GenerateOptions) -> Result<Self, ModelError> {
         let state = model.new_state(1)?;
         Self::with_state(model, state, prompt, options)
@@ -75,7 +75,7 @@ impl<'a, B: Backend> Generation<'a, B> {
     /// A generation that starts from what slot 0 of `state` has read, for example a prefix of many prompts.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where the prompt is empty or has a token outside the vocabulary.
+    /// [`ModelError::Argument`] if the prompt is empty or has a token outside the vocabulary.
     pub fn with_state(
         model: &'a Mamba<B>,
         state: State<B>,
@@ -105,8 +105,8 @@ impl<'a, B: Backend> Generation<'a, B> {
         })
     }
 
-    /// Reads the prompt in pieces of [`Scratch::segment_tokens`]. After each piece `progress` is given the number of
-    /// tokens read so far and the number of all. Without effect once the prompt is read.
+    /// Reads the prompt in segments of [`Scratch::segment_tokens`]. After each segment `progress` is given the number of
+    /// tokens read so far and the total. Does nothing if the prompt has been read.
     ///
     /// # Errors
     /// Those of [`Mamba::forward`].
@@ -136,11 +136,11 @@ impl<'a, B: Backend> Generation<'a, B> {
     fn read(&mut self, logits: Logits, mut progress: impl FnMut(usize, usize)) -> Result<(), ModelError> {
         let total = self.unread.len();
         let mut done = 0;
-        for piece in self.unread.chunks(self.scratch.segment_tokens()) {
-            let batch = if piece.len() == 1 { self.step.clone() } else { Batch::single(piece.len()) };
-            done += piece.len();
+        for segment in self.unread.chunks(self.scratch.segment_tokens()) {
+            let batch = if segment.len() == 1 { self.step.clone() } else { Batch::single(segment.len()) };
+            done += segment.len();
             let logits = if done == total { logits } else { Logits::None };
-            let result = self.model.forward(piece, &batch, &mut self.state, logits, &mut self.scratch);
+            let result = self.model.forward(segment, &batch, &mut self.state, logits, &mut self.scratch);
             self.logits = result.inspect_err(|_| self.failed = true)?;
             progress(done, total);
         }

@@ -6,9 +6,9 @@
 //! 4. Each has the weight `exp((l - l_max) / temperature)`. Top-p keeps the shortest beginning of the order whose
 //!    weights make up at least the share p of all, which are summed by id.
 //! 5. One draw `x` in [0, 1) takes the first token at which the running sum of weights exceeds `x` times the sum of
-//!    those kept; the last one where rounding leaves none.
+//!    those kept; the last one if rounding leaves none.
 //!
-//! The order is only made as far as steps 4 and 5 go along it, which is the beginning for most vocabularies.
+//! Only the beginning of the order that steps 4 and 5 need is sorted.
 //!
 //! All of it is additions, multiplications and divisions of f64 in a fixed order, the exponential included, so equal
 //! logits and an equal seed give equal tokens on every machine.
@@ -27,9 +27,9 @@ pub struct Sampling {
     pub top_k: usize,
     /// The most probable tokens that together have at least this probability may be drawn; more than 0, at most 1.
     pub top_p: f64,
-    /// Makes tokens that were seen less probable where it is above 1. 1 is no penalty.
+    /// Above 1 it makes tokens that were seen less probable. 1 is no penalty.
     pub repetition_penalty: f64,
-    /// The start of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -83,7 +83,7 @@ impl Sampler {
     /// A sampler that has seen no token.
     ///
     /// # Errors
-    /// [`ModelError::Argument`] where a parameter is outside its range.
+    /// [`ModelError::Argument`] if a parameter is outside its range.
     pub fn new(sampling: Sampling) -> Result<Self, ModelError> {
         let Sampling { temperature, top_p, repetition_penalty, .. } = sampling;
         let finite = |x: f64| x.is_finite();
@@ -99,7 +99,7 @@ impl Sampler {
         Self { sampling, rng, seen: Vec::new(), candidates: Vec::new() }
     }
 
-    /// The parameters that it was made from.
+    /// The parameters of the sampler.
     pub fn sampling(&self) -> &Sampling {
         &self.sampling
     }
@@ -121,7 +121,7 @@ impl Sampler {
     /// A logit of negative infinity is a token that is never chosen.
     ///
     /// # Errors
-    /// [`ModelError::Logit`] where a logit is NaN or positive infinity; [`ModelError::Argument`] where no token has a
+    /// [`ModelError::Logit`] if a logit is NaN or positive infinity; [`ModelError::Argument`] if no token has a
     /// logit above negative infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, ModelError> {
         self.candidates.clear();
@@ -217,7 +217,7 @@ fn uniform(bits: u64) -> f64 {
 }
 
 /// `e^x` for `x <= 0`, within a few units in the last place, in basic operations only: the system's own `exp` differs
-/// from machine to machine. Below -708, where the result would leave the normal range, it is 0.
+/// from machine to machine. Below -708, at which the result would leave the normal range, it is 0.
 fn exp(x: f64) -> f64 {
     // ln 2 in two parts; the first has so few bits that its product with n is exact.
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);

@@ -53,8 +53,8 @@ impl<B: Backend> State<B> {
         safetensors::serialize_to_file(views, Some(metadata.into()), &path).map_err(write_error)
     }
 
-    /// Reads a state that [`State::save`] wrote, for models of this configuration. No one may change the file
-    /// meanwhile.
+    /// Reads a state that [`State::save`] wrote, for models of this configuration. The file must not
+    /// be changed during the call.
     ///
     /// # Errors
     /// [`ModelError::StateFile`] if the file is something else, [`ModelError::MissingTensor`] and

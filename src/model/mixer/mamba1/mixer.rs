@@ -165,7 +165,7 @@ impl<B: Backend> Mamba1<B> {
     }
 }
 
-/// Columns of an array `[rows, cols]`.
+/// The columns `range` of an array `[rows, cols]`.
 fn columns<'a, B: Backend>(
     backend: &B,
     array: &'a B::Buffer<f32>,
