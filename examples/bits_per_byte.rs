@@ -1,12 +1,13 @@
-//! `cargo run --release --features demo --example bits_per_byte`: what the inexact modes of the CPU cost the embedded model,
-//! in bits per byte of its held-out text, read as one sequence.
+//! How the inexact modes of the CPU change the bits per byte of the demo model on its held-out text, read as one sequence.
+//!
+//! `cargo run --release --features demo --example bits_per_byte`
 
 use mamba_kernels::cpu::ScanOrder;
 use mamba_kernels::model::{Logits, Mamba, ModelError, Scratch, WeightFormats};
 use mamba_kernels::{Batch, Cpu, WeightFormat};
 use std::num::NonZeroUsize;
 
-/// Bytes of text per call: their logits are in memory at once.
+/// Bytes of text per call, whose logits are in memory at the same time.
 const CALL: usize = 4096;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The mean over all bytes but the first of `-log2 p(byte | the bytes before it)`.
+/// The mean of `-log2 p(byte | the bytes before it)` over all bytes except the first.
 fn bits_per_byte(model: &Mamba<Cpu>, text: &[u8]) -> Result<f64, ModelError> {
     let vocab = model.config().vocab_size;
     let tokens: Vec<u32> = text.iter().map(|&byte| byte.into()).collect();

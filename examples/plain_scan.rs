@@ -1,7 +1,7 @@
-//! The selective scan in a program without a framework: over plain slices, and over `ndarray` views.
+//! The selective scan in a program without an ML framework: over plain slices, and over `ndarray` views.
 //!
-//! The program smooths a signal with sixteen decaying memories per channel. First it holds its arrays in `Vec`s; then
-//! the same arrays are `ndarray` matrices, whose column slices go in as strided views. Nothing is copied.
+//! The program smooths a signal with sixteen decaying memories per channel. First its arrays are `Vec`s, then
+//! the same arrays are `ndarray` matrices, whose column slices are passed as strided views. Nothing is copied.
 //!
 //! `cargo run --release --example plain_scan`
 
@@ -25,15 +25,15 @@ fn main() -> Result<()> {
     let mut y = vec![0.0f32; TOKENS * CHANNELS];
     over_slices(&cpu, &u, &delta, &a, &bc, &mut y)?;
 
-    let u = Array2::from_shape_vec((TOKENS, CHANNELS), u).expect("the shape is that of the data");
-    let delta = Array2::from_shape_vec((TOKENS, CHANNELS), delta).expect("the shape is that of the data");
-    let a = Array2::from_shape_vec((D_STATE, CHANNELS), a).expect("the shape is that of the data");
-    let bc = Array2::from_shape_vec((TOKENS, 2 * D_STATE), bc).expect("the shape is that of the data");
+    let u = Array2::from_shape_vec((TOKENS, CHANNELS), u).expect("the shape matches the data");
+    let delta = Array2::from_shape_vec((TOKENS, CHANNELS), delta).expect("the shape matches the data");
+    let a = Array2::from_shape_vec((D_STATE, CHANNELS), a).expect("the shape matches the data");
+    let bc = Array2::from_shape_vec((TOKENS, 2 * D_STATE), bc).expect("the shape matches the data");
     let mut same = Array2::zeros((TOKENS, CHANNELS));
     over_views(&cpu, u.view(), delta.view(), a.view(), bc.view(), same.view_mut())?;
     assert_eq!(same.as_slice(), Some(&y[..]));
 
-    // a transposed view has its columns apart: that is an error, and the caller decides where a copy is made
+    // the rows of a transposed view are not contiguous: that is an error, and the caller decides whether to copy
     let turned = u.t();
     let error = rows(turned, "u").expect_err("its rows are not contiguous");
     println!("a transposed view is refused: {error}");
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The scan over slices of one sequence, which starts with a state of zeros.
+/// The scan over slices of one sequence that starts from a state of zeros.
 fn over_slices(cpu: &Cpu, u: &[f32], delta: &[f32], a: &[f32], bc: &[f32], y: &mut [f32]) -> Result<()> {
     let bc = Rows::new(bc, TOKENS, 2 * D_STATE)?; // B and C side by side
     let args = SelectiveScan::<Cpu, f32> {
@@ -92,7 +92,7 @@ fn over_views(
     cpu.selective_scan(args, &mut Default::default())
 }
 
-/// A matrix in standard layout as [`Rows`], without a copy.
+/// [`Rows`] over a matrix in standard layout, without a copy.
 fn rows<'a>(view: ArrayView2<'a, f32>, argument: &'static str) -> Result<Rows<&'a [f32]>> {
     let (rows, cols) = view.dim();
     Rows::new(view.to_slice().ok_or_else(|| strided(argument))?, rows, cols)

@@ -1,14 +1,14 @@
-//! Measures the errors of the elementary functions against f64 over every binary32 input.
+//! Measures the errors of the elementary functions against f64, over every f32 input.
 //!
-//! `cargo run --release --example ulp [-- STRIDE]`: with a stride, every STRIDE-th input only. Prints, per function,
-//! the largest error in units in the last place of the correctly rounded result, the input where it occurs, and the
-//! bound that the crate states; fails where a bound is exceeded.
+//! `cargo run --release --example ulp [-- STRIDE]`: with a stride, only every STRIDE-th input. Prints the largest error of each
+//! function in units in the last place of the correctly rounded result, the input at which it occurs, and the bound that the
+//! crate states. Fails if a bound is exceeded.
 
 use mamba_kernels::cpu::{Cpu, Elementary};
 use mamba_kernels::reference::math;
 use std::process::ExitCode;
 
-/// The function in f64, whose error is below 2^-50 and does not count here.
+/// The function in f64, with an error below 2^-50, which is negligible here.
 fn oracle(function: Elementary, x: f32) -> f64 {
     let x = f64::from(x);
     match function {
@@ -20,21 +20,21 @@ fn oracle(function: Elementary, x: f32) -> f64 {
     }
 }
 
-/// The distance of binary32 numbers at the magnitude of `value`.
+/// The distance between f32 numbers at the magnitude of `value`.
 fn ulp(value: f64) -> f64 {
     let rounded = (value.abs() as f32).min(f32::MAX);
     let exponent = (rounded.to_bits() >> 23).max(1) as i32 - 127;
     f64::from(exponent - 23).exp2()
 }
 
-/// The error of `y`, in ulp of the exact `value`; infinite where one is a NaN or an infinity and the other is not.
+/// The error of `y`, in ulp of the exact `value`; infinite if one is a NaN or an infinity and the other is not.
 fn error(y: f32, value: f64, smallest: f64) -> f64 {
     if y.is_nan() || value.is_nan() {
         return if y.is_nan() && value.is_nan() { 0.0 } else { f64::INFINITY };
     }
     let rounded = value as f32;
     if y.is_infinite() || rounded.is_infinite() {
-        // one step past the largest number is a rounding error like another
+        // one step past the largest number is a rounding error like any other
         let largest = if rounded.is_infinite() { y } else { rounded };
         let close = largest.abs() >= f32::MAX && y.is_sign_negative() == value.is_sign_negative();
         return if y == rounded {
@@ -81,15 +81,15 @@ fn main() -> ExitCode {
     for function in Elementary::ALL {
         let found = std::thread::scope(|scope| {
             let cpu = &cpu;
-            let parts: Vec<_> = (0..threads)
-                .map(|part| {
-                    let inputs = (0..=u32::MAX).step_by(stride).skip(part).step_by(threads);
+            let workers: Vec<_> = (0..threads)
+                .map(|worker| {
+                    let inputs = (0..=u32::MAX).step_by(stride).skip(worker).step_by(threads);
                     scope.spawn(move || worst(cpu, function, inputs))
                 })
                 .collect();
-            parts
+            workers
                 .into_iter()
-                .map(|part| part.join().expect("no part panics"))
+                .map(|worker| worker.join().expect("no worker panics"))
                 .fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a })
         });
         let bound = function.max_ulp();

