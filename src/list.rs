@@ -9,7 +9,7 @@ use crate::cpu::Cpu;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Availability {
-    /// The name, as [`Backend::name`] gives it.
+    /// The name, as [`Backend::name`](crate::Backend::name) gives it.
     pub name: &'static str,
     /// `Ok` with what it runs on, or `Err` with why it is absent.
     pub status: std::result::Result<String, String>,
@@ -39,8 +39,8 @@ pub fn list() -> Vec<Availability> {
     ]
 }
 
-/// The name of the fastest backend that this machine has: `cpu` where there is no GPU. Where the environment asks the
-/// CPU for what it has not, its constructor says so.
+/// The name of the fastest backend that this machine has: `cpu` if there is no GPU. If `MAMBA_KERNELS_ISA` names an
+/// instruction set that this CPU lacks, [`CpuBuilder::build`](crate::cpu::CpuBuilder::build) returns the error.
 pub fn best() -> &'static str {
     list()
         .iter()

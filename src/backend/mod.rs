@@ -1,4 +1,4 @@
-//! [`Backend`]: one method per op, over memory that the backend defines; and what this machine has.
+//! [`Backend`]: one method per op, over memory that the backend defines.
 #![forbid(unsafe_code)]
 
 use crate::arrays::{Element, Error, Memory, Result, Rows, Scalar, WeightFormat};
@@ -38,7 +38,7 @@ pub trait Backend: Memory {
     /// Scratch memory of the ops.
     type Workspace: Default + Send;
 
-    /// The name, as `--backend` and [`list`] write it.
+    /// The name, as `--backend` and [`list`](crate::list) write it.
     fn name(&self) -> &'static str;
 
     /// A buffer of `len` zeros.
@@ -89,11 +89,11 @@ pub trait Backend: Memory {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Self::Weights>;
 
-    /// Runs `ops`, calls of this backend's ops with the workspace that it is given: work that is asked for again and
-    /// again over the same memory, as a decode step is. A backend may keep it and run it as one from then on.
+    /// Runs `ops`, which calls this backend's ops with the workspace that it is given: work that is repeated over the same
+    /// memory, such as a decode step. A backend may record it and replay it as a whole from then on.
     ///
-    /// The host neither reads nor writes the memory of the ops meanwhile, and vouches for token ids: an op cannot
-    /// refuse them. After an error none of the ops may have run, or some.
+    /// The host must neither read nor write the memory of the ops meanwhile, and must have checked the token ids, since an op
+    /// cannot refuse them here. After an error, none, some or all of the ops may have run.
     ///
     /// # Errors
     /// Those of `ops`.

@@ -24,7 +24,7 @@ fn transposed(op: &'static str, values: &[f32], count: usize, rows: usize, cols:
 /// The weight of a depthwise `Conv1d`, `[channels, 1, d_conv]`, to `[d_conv, channels]`.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `channels * d_conv`.
+/// [`Error::Argument`] if the length is not `channels * d_conv`.
 pub fn conv_weight_from_pytorch(values: &[f32], channels: usize, d_conv: usize) -> Result<Vec<f32>> {
     transposed("conv_weight_from_pytorch", values, 1, channels, d_conv)
 }
@@ -35,7 +35,7 @@ pub fn conv_weight_from_pytorch(values: &[f32], channels: usize, d_conv: usize) 
 /// gets the same bits whatever its C library.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `channels * d_state`.
+/// [`Error::Argument`] if the length is not `channels * d_state`.
 pub fn a_from_a_log(values: &[f32], channels: usize, d_state: usize) -> Result<Vec<f32>> {
     let mut a = transposed("a_from_a_log", values, 1, channels, d_state)?;
     for value in &mut a {
@@ -47,7 +47,7 @@ pub fn a_from_a_log(values: &[f32], channels: usize, d_state: usize) -> Result<V
 /// SSM states as PyTorch caches them, `[slots, channels, d_state]`, to `[slots, d_state, channels]`.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `slots * channels * d_state`.
+/// [`Error::Argument`] if the length is not `slots * channels * d_state`.
 pub fn ssm_state_from_pytorch(
     values: &[f32],
     slots: usize,
@@ -60,7 +60,7 @@ pub fn ssm_state_from_pytorch(
 /// SSM states of this crate, `[slots, d_state, channels]`, to `[slots, channels, d_state]`.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `slots * channels * d_state`.
+/// [`Error::Argument`] if the length is not `slots * channels * d_state`.
 pub fn ssm_state_to_pytorch(
     values: &[f32],
     slots: usize,
@@ -75,7 +75,7 @@ pub fn ssm_state_to_pytorch(
 /// PyTorch's caches hold the last `d_conv` inputs; the oldest is never used again and is left out here.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `slots * channels * d_conv`, or `d_conv` is 0.
+/// [`Error::Argument`] if the length is not `slots * channels * d_conv`, or `d_conv` is 0.
 pub fn conv_state_from_pytorch(
     values: &[f32],
     slots: usize,
@@ -96,8 +96,8 @@ pub fn conv_state_from_pytorch(
 /// The oldest of the `d_conv` inputs is not known any more and never used: it is zero.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if the length is not `slots * (d_conv - 1) * channels`, or `d_conv`
-/// is 0. [`Error::OutOfMemory`](Error::OutOfMemory): with a `d_conv` of 1 no length vouches for the other sizes.
+/// [`Error::Argument`] if the length is not `slots * (d_conv - 1) * channels`, or `d_conv`
+/// is 0. [`Error::OutOfMemory`]: with a `d_conv` of 1 no length vouches for the other sizes.
 pub fn conv_state_to_pytorch(
     values: &[f32],
     slots: usize,

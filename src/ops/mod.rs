@@ -1,7 +1,7 @@
 //! The contracts of the ops: an argument struct each, with the formula, the shapes and one `validate()`. No kernels.
 //!
 //! Activations are row-major `[tokens, channels]` with a row stride. All sequences of a call are packed one after
-//! the other; see [`Batch`]. The order of the arithmetic is part of a contract: `docs/arithmetic.md`.
+//! the other; see [`Batch`](crate::Batch). The order of the arithmetic is part of a contract: `docs/arithmetic.md`.
 #![forbid(unsafe_code)]
 
 mod causal_conv1d;

@@ -140,10 +140,7 @@ impl<O: TensorBackend, T: TensorElement> TensorOp<O, T, 2> for SplitProduct<'_, 
             input,
             weight: &*linear.weight,
             bias: linear.bias(),
-            outputs: [
-                Rows::new(x, tokens, d_inner).or_candle()?,
-                Rows::new(z, tokens, d_inner).or_candle()?,
-            ],
+            outputs: [Rows::new(x, tokens, d_inner).or_candle()?, Rows::new(z, tokens, d_inner).or_candle()?],
         };
         linear.backend.backend().in_proj(args, workspace).or_candle()
     }

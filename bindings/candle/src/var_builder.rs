@@ -3,8 +3,8 @@
 use crate::backend::packed;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use mamba_kernels::{Backend, WeightFormat};
 use mamba_kernels::model::{ModelError, Source};
+use mamba_kernels::{Backend, WeightFormat};
 
 /// The weights of a `VarBuilder` positioned at `backbone`.
 pub(crate) struct Variables<'a>(pub VarBuilder<'a>);
