@@ -5,7 +5,6 @@
 //! [`CudaBuilder::tensor_cores`] and [`CudaBuilder::parallel_scan`].
 
 mod args;
-mod backend;
 mod builder;
 mod caller_stream;
 mod causal_conv1d;
@@ -28,3 +27,102 @@ pub use memory::buffer::Buffer;
 pub use memory::view::{View, ViewMut};
 pub use weights::Weights;
 pub use workspace::scratch::Workspace;
+
+use crate::arrays::{Element, Error, Memory, Result, Rows, Scalar, WeightFormat};
+use crate::backend::Backend;
+use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
+
+impl Memory for Cuda {
+    type View<'a, T: Scalar> = View<'a, T>;
+    type ViewMut<'a, T: Scalar> = ViewMut<'a, T>;
+    type Buffer<T: Scalar> = Buffer<T>;
+    type Weights = Weights;
+}
+
+impl Backend for Cuda {
+    type Workspace = Workspace;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn zeros<T: Scalar>(&self, len: usize) -> Result<Buffer<T>> {
+        Buffer::zeros(&self.device, len)
+    }
+
+    fn upload<T: Scalar>(&self, host: &[T]) -> Result<Buffer<T>> {
+        Buffer::upload(&self.device, host)
+    }
+
+    fn write<T: Scalar>(&self, host: &[T], target: ViewMut<'_, T>) -> Result<()> {
+        memory::buffer::write(&self.device, host, &target)
+    }
+
+    fn read<T: Scalar>(&self, source: View<'_, T>, host: &mut [T]) -> Result<()> {
+        memory::buffer::read(&self.device, &source, host)
+    }
+
+    fn view<'a, T: Scalar>(&self, buffer: &'a Buffer<T>) -> View<'a, T> {
+        buffer.view()
+    }
+
+    fn view_mut<'a, T: Scalar>(&self, buffer: &'a mut Buffer<T>) -> ViewMut<'a, T> {
+        buffer.view_mut()
+    }
+
+    fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Weights> {
+        Weights::new(&self.device, weight, format)
+    }
+
+    fn step<E: From<Error>>(
+        &self,
+        workspace: &mut Workspace,
+        ops: impl FnOnce(&mut Workspace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        workspace.step(&self.device, ops)
+    }
+
+    fn in_proj<T: Element, const N: usize>(
+        &self,
+        args: InProj<'_, Self, T, N>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        linear::in_proj::in_proj(self, args, workspace)
+    }
+
+    fn linear<T: Element, U: Element>(
+        &self,
+        args: Linear<'_, Self, T, U>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        linear::forward::linear(self, args, workspace)
+    }
+
+    fn causal_conv1d<T: Element>(
+        &self,
+        args: CausalConv1d<'_, Self, T>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        causal_conv1d::forward::causal_conv1d(self, args, workspace)
+    }
+
+    fn selective_scan<T: Element>(
+        &self,
+        args: SelectiveScan<'_, Self, T>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        selective_scan::forward::selective_scan(self, args, workspace)
+    }
+
+    fn rms_norm<T: Element, U: Element>(
+        &self,
+        args: RmsNorm<'_, Self, T, U>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        rms_norm::forward::rms_norm(self, args, workspace)
+    }
+
+    fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, workspace: &mut Workspace) -> Result<()> {
+        embedding::forward::embedding(self, args, workspace)
+    }
+}
