@@ -1,4 +1,5 @@
-//! Compiles the CUDA kernels for the host, and the executor that runs them there, if a C++17 compiler exists.
+//! Lists the sources of the CUDA kernels, and compiles them for the host, with the executor that runs them there, if a
+//! C++17 compiler exists.
 //!
 //! `cfg(mamba_executor)` says that it is linked in. Without a compiler everything else is still built.
 
@@ -6,7 +7,47 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(mamba_executor)");
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "cuda")]
-    executor::build();
+    {
+        println!("cargo::rerun-if-changed=cuda");
+        sources::write().expect("cuda/ is part of the package");
+        executor::build();
+    }
+}
+
+/// The sources of the kernels, as a list of names and texts for `src/cuda/driver/sources.rs`.
+#[cfg(feature = "cuda")]
+mod sources {
+    use std::io::Result;
+    use std::path::{Path, PathBuf};
+    use std::{env, fs};
+
+    pub fn write() -> Result<()> {
+        let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("cuda");
+        let mut files = Vec::new();
+        collect(&root, &mut files)?;
+        files.sort();
+        let entry = |path: &PathBuf| {
+            let name = path.strip_prefix(&root).unwrap_or(path).to_string_lossy().replace('\\', "/");
+            format!("({name:?}, include_str!({path:?})),\n")
+        };
+        let list = format!("&[\n{}]\n", files.iter().map(entry).collect::<String>());
+        fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("cuda_sources.rs"), list)
+    }
+
+    /// The kernels and their headers, without those of the executor.
+    fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                if !path.ends_with("executor") {
+                    collect(&path, files)?;
+                }
+            } else if path.extension().is_some_and(|found| ["cu", "cuh", "h"].iter().any(|it| found == *it)) {
+                files.push(path);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(feature = "cuda")]
@@ -22,7 +63,6 @@ mod executor {
     const BUILDS: [&str; 2] = ["plain", "checked"];
 
     pub fn build() {
-        println!("cargo::rerun-if-changed=cuda");
         println!("cargo::rerun-if-env-changed=MAMBA_KERNELS_REQUIRE");
         match compile() {
             Ok(()) => println!("cargo::rustc-cfg=mamba_executor"),

@@ -11,11 +11,11 @@ use crate::cpu::Cpu;
 pub struct Availability {
     /// The name, as [`Backend::name`](crate::Backend::name) gives it.
     pub name: &'static str,
-    /// `Ok` with what it runs on, or `Err` with why it is absent.
+    /// `Ok` with what it runs on, or `Err` with why it is not available.
     pub status: std::result::Result<String, String>,
 }
 
-/// What a GPU would run on, or why there is none.
+/// The GPU, or why the backend is not available.
 fn cuda() -> std::result::Result<String, String> {
     #[cfg(feature = "cuda")]
     return crate::cuda::probe().map_err(|error| match error {
@@ -26,7 +26,7 @@ fn cuda() -> std::result::Result<String, String> {
     Err("this build has no CUDA backend: the feature `cuda` is off".into())
 }
 
-/// Every backend that this crate knows, the fastest first, with what it runs on here or why it is absent.
+/// Every backend that this crate knows, the fastest first, with what it runs on here or why it is not available.
 pub fn list() -> Vec<Availability> {
     let cpu = Cpu::builder().build();
     vec![

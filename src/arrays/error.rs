@@ -22,14 +22,14 @@ pub enum Error {
     /// There is not enough memory for a buffer or for scratch space.
     #[error("{op}: out of memory for {elements} elements of {dtype}")]
     OutOfMemory {
-        /// The op that asked for the memory.
+        /// The op that needs the memory.
         op: &'static str,
-        /// How many elements it asked for.
+        /// How many elements it needs.
         elements: usize,
         /// The type of an element.
         dtype: &'static str,
     },
-    /// The backend, or a form of it that was asked for, is not on this machine.
+    /// The backend, or the instruction set or device that was chosen for it, is not on this machine.
     #[error("backend `{backend}` is not available: {reason}")]
     Unavailable {
         /// The backend's name.

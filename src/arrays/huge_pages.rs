@@ -1,4 +1,4 @@
-//! Huge pages: what the operating system is asked for, for memory that is read or written front to back.
+//! Huge pages, requested from the operating system for memory that is read or written front to back.
 //!
 //! Memory in huge pages streams about a quarter faster: the hardware prefetcher stops at the end of a page, and each
 //! page costs a page walk.
@@ -7,7 +7,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Asks for huge pages for the capacity of a vector that has not been written yet. Only speed depends on it.
+/// Requests huge pages for the capacity of a vector that has not been written yet. Only speed depends on it.
 pub(crate) fn advise_vec<T>(vec: &Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -22,7 +22,7 @@ pub(crate) fn advise_vec<T>(vec: &Vec<T>) {
     let _ = vec;
 }
 
-/// Asks for huge pages for the whole base pages within some memory. It keeps its contents. The system may refuse:
+/// Requests huge pages for the whole base pages within some memory. It keeps its contents. The system may refuse:
 /// then the pages stay small.
 ///
 /// # Safety

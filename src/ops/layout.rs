@@ -1,6 +1,6 @@
 //! Conversions between this crate's layouts and PyTorch's.
 //!
-//! This crate keeps channels last, so that vector lanes and warps run over channels; PyTorch's modules and caches
+//! This crate keeps channels last, so vector lanes and warps run over channels; PyTorch's modules and caches
 //! keep them first. Each function checks the length of its input.
 
 use crate::arrays::{Error, Result, checked_product, expect_size};
@@ -31,7 +31,7 @@ pub fn conv_weight_from_pytorch(values: &[f32], channels: usize, d_conv: usize) 
 
 /// `A_log`, `[channels, d_state]`, to `a = -exp(A_log)`, `[d_state, channels]`.
 ///
-/// The exponential is computed here in f64 by a fixed sequence of operations and rounded once, so that every machine
+/// The exponential is computed here in f64 by a fixed sequence of operations and rounded once, so every machine
 /// gets the same bits whatever its C library.
 ///
 /// # Errors
@@ -97,7 +97,7 @@ pub fn conv_state_from_pytorch(
 ///
 /// # Errors
 /// [`Error::Argument`] if the length is not `slots * (d_conv - 1) * channels`, or `d_conv`
-/// is 0. [`Error::OutOfMemory`]: with a `d_conv` of 1 no length vouches for the other sizes.
+/// is 0. [`Error::OutOfMemory`]: with a `d_conv` of 1 no length limits the other sizes.
 pub fn conv_state_to_pytorch(
     values: &[f32],
     slots: usize,

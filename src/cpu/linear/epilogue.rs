@@ -62,6 +62,7 @@ pub(super) unsafe fn finish<S: Simd>(
     (row, column): (usize, usize),
     (rows, width): (usize, usize),
 ) {
+    debug_assert!(width.is_multiple_of(S::LANES));
     // SAFETY: the type is that of the outputs (2); the other conditions are the same.
     unsafe {
         with_element_type!(finish.dtype,

@@ -34,6 +34,7 @@ kernel! {
 /// 3. The CPU has the target features of `S`.
 #[inline(always)]
 unsafe fn convert_body<S: Simd>(job: &ConvertJob) {
+    debug_assert!(job.rows.start <= job.rows.end && !job.target.is_null());
     // SAFETY: the type is that of the input (1); the other conditions are the same.
     unsafe { with_element_type!(job.input_type, T => convert_from::<S, T>(job), else => unreachable!()) }
 }

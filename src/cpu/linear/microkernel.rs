@@ -31,6 +31,7 @@ const UNROLL: usize = 4;
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, F: Step<S>>(job: &TileJob<'_>) {
     const { assert_tiles_fit::<S>() };
+    debug_assert!(job.rows > 0 && job.vectors > 0 && !job.weights.is_null());
     let mut sums = [MaybeUninit::<f32>::uninit(); MAX_TILE];
     let direct = !job.direct.is_null();
     let (out, stride) = if direct {

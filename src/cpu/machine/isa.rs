@@ -54,7 +54,7 @@ pub enum Level {
     Avx512Bf16,
     /// AVX512-VNNI: dot products of 8-bit integers.
     Avx512Vnni,
-    /// AVX-VNNI: the same over vectors of 8, beside AVX2.
+    /// AVX-VNNI: the same over vectors of 8, with AVX2.
     AvxVnni,
     /// FEAT_I8MM: matrix products of 8-bit integers.
     NeonI8mm,

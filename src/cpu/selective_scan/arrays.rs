@@ -15,8 +15,8 @@ pub(super) const BLOCK: usize = 32;
 /// Partial sums over the states: part of the contract.
 pub(super) const SUMS: usize = 4;
 
-/// Fewest channel-states times tokens that are worth a task of their own.
-pub(super) const STEPS_PER_TASK: usize = 1 << 15;
+/// Fewest updates of a state by a token that are worth a task of their own.
+pub(super) const UPDATES_PER_TASK: usize = 1 << 15;
 
 /// The arrays of a call.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@
 //! to a state one after the other they need no products of `p`. The first chunk starts from the state of the sequence, so
 //! pass 1 scans it with its outputs. Passes 1 and 3 are parallel over chunks, all three over channels.
 
-use super::arrays::{OP, STEPS_PER_TASK, Scan, Scratch};
+use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
 use super::kernels::{ChunkJob, ScanJob, Start, scan, scan_chunk};
 use crate::arrays::{Batch, Result, checked_product};
 use crate::cpu::machine::cpu::Cpu;
@@ -137,7 +137,7 @@ impl Chunked<'_> {
         let tokens = self.chunks.last().map_or(0, |chunk| chunk.rows.end);
         let steps = tokens.saturating_mul(self.scan.state_size());
         let most = 2 * cpu.threads();
-        let split = Split::grouped(steps, STEPS_PER_TASK, most, self.chunks.len(), strips, 1);
+        let split = Split::grouped(steps, UPDATES_PER_TASK, most, self.chunks.len(), strips, 1);
         let scratch_size = Scratch::size(&self.scan, lanes);
         let shared = Shared::new(self);
         let (scan_kernel, chunk_kernel) = (scan(cpu.isa), scan_chunk(cpu.isa));
@@ -176,7 +176,7 @@ impl Chunked<'_> {
             let target = self.scan.slot(slot).unwrap_or(self.before(i));
             let shared = Shared::new((self.before(several.start), target));
             let work = size * several.len();
-            let split = Split::new(work, STEPS_PER_TASK, cpu.threads(), size, lanes);
+            let split = Split::new(work, UPDATES_PER_TASK, cpu.threads(), size, lanes);
             cpu.threads.for_each(split.tasks(), |_, index| {
                 let (states, target) = shared.get();
                 let numbers = split.task(index).1;
@@ -211,6 +211,7 @@ kernel! {
 /// 3. The CPU has the target features of `S`.
 #[inline(always)]
 unsafe fn carry_body<S: Simd>(job: &CarryJob) {
+    debug_assert!(job.numbers.end <= job.size && job.chunks > 1);
     for i in job.numbers.clone().step_by(S::LANES) {
         let count = S::LANES.min(job.numbers.end - i);
         // SAFETY: `count` numbers from `i` on are in every state (1).

@@ -14,7 +14,7 @@
 //! 4. Threads take ranges of channels of a sequence: channels are independent. Nothing of size tokens x channels x
 //!    states is ever stored.
 
-use super::arrays::{OP, STEPS_PER_TASK, Scan, Scratch};
+use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
 use super::chunked::chunked;
 use super::kernels::{ScanJob, Start, scan};
 use crate::arrays::{Batch, Element, Result, checked_product};
@@ -73,7 +73,7 @@ unsafe fn sequential(cpu: &Cpu, arrays: &Scan, batch: &Batch, workspace: &mut Wo
     let lanes = lanes(cpu.isa);
     let strips = arrays.strips(lanes);
     let steps = batch.tokens().saturating_mul(arrays.state_size());
-    let split = Split::grouped(steps, STEPS_PER_TASK, cpu.threads(), batch.len(), strips, 1);
+    let split = Split::grouped(steps, UPDATES_PER_TASK, cpu.threads(), batch.len(), strips, 1);
     let size = Scratch::size(arrays, lanes);
     let shared = Shared::new((*arrays, workspace.scan.as_mut_slice().as_mut_ptr()));
     let scan = scan(cpu.isa);

@@ -58,6 +58,7 @@ kernel! {
 /// 4. The CPU has the target features of `S`.
 #[inline(always)]
 unsafe fn scan_body<S: Simd>(job: &ScanJob) {
+    debug_assert!(job.strips.end <= job.scan.strips(S::LANES));
     // SAFETY: the type is that of the arrays (1); the other conditions are the same.
     unsafe { with_element_type!(job.scan.dtype, T => scan_of::<S, T>(job), else => unreachable!()) }
 }
@@ -97,6 +98,7 @@ unsafe fn scan_of<S: Simd, T: Element + LoadStore>(job: &ScanJob) {
 /// As for [`scan_body`], with `end` and `decay` for outputs and state.
 #[inline(always)]
 unsafe fn scan_chunk_body<S: Simd>(job: &ChunkJob) {
+    debug_assert!(job.strips.end <= job.scan.strips(S::LANES));
     // SAFETY: the type is that of the arrays; the other conditions are the same.
     unsafe { with_element_type!(job.scan.dtype, T => scan_chunk_of::<S, T>(job), else => unreachable!()) }
 }

@@ -3,7 +3,7 @@
 use super::vector::Simd;
 use half::{bf16, f16};
 
-/// Eight numbers in an array. Slow where the compiler may not use a fused multiply-add instruction, and exact.
+/// Eight numbers in an array. Exact; slow if the compiler may not use fused multiply-add instructions.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 

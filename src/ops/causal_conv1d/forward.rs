@@ -17,7 +17,7 @@ pub enum Activation {
 /// `output[t, c] = activation(bias[c] + Σ_j weight[j, c] · input[t - d_conv + 1 + j, c])`, per sequence.
 ///
 /// A depthwise causal convolution of any width of at least 1. Inputs before the start of a sequence come from its
-/// state, or are zeros where there is no state. It is `causal_conv1d_fn` and `causal_conv1d_update` of the official
+/// state, or are zeros without a state. It is `causal_conv1d_fn` and `causal_conv1d_update` of the official
 /// causal-conv1d in one, channels last.
 ///
 /// Order: from the bias, or +0.0, one fused multiply-add per tap, the oldest first; then the activation.

@@ -4,7 +4,7 @@ use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, WeightMatrix,
 
 /// `output[t] = weight[tokens[t]]`: PyTorch's `Embedding`.
 ///
-/// The table is a packed weight, so that a model whose head is tied to its embedding keeps one copy of both. Widening
+/// The table is a packed weight, so a model whose head is tied to its embedding keeps one copy of both. Widening
 /// is exact; an output of a narrower type is rounded to nearest even.
 pub struct Embedding<'a, B: Memory, U: Element> {
     /// `[tokens]`, each below the rows of the weight

@@ -9,7 +9,7 @@ pub enum Epilogue {
     /// It is stored: `x_proj`, `lm_head`.
     #[default]
     Store,
-    /// `softplus(sum)` is stored: `dt_proj`, where the scan is not asked to apply it.
+    /// `softplus(sum)` is stored: `dt_proj`, if the scan does not apply it.
     Softplus,
     /// `sum + output` is stored, the output being the residual stream: `out_proj`.
     Residual,
@@ -18,7 +18,7 @@ pub enum Epilogue {
 /// `output = epilogue(input · weightᵀ + bias)`, PyTorch's `Linear`.
 ///
 /// `x_proj`, `dt_proj`, `out_proj` and `lm_head` of the block. The output may have another storage type than the
-/// input: logits and a residual stream in f32 beside activations in bf16.
+/// input: logits and a residual stream in f32 with activations in bf16.
 ///
 /// Order: per output, `k` ascending from +0.0, one fused multiply-add each; then the bias; then the epilogue.
 pub struct Linear<'a, B: Memory, T: Element, U: Element> {
