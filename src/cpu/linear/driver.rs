@@ -5,13 +5,14 @@ use super::formats::format::{Format, InputForm};
 use super::formats::with_format;
 use super::inputs::{ConvertJob, convert};
 use super::packing::PackedWeights;
-use super::tile::{MAX_ROWS, TileJob, max_rows, registers};
+use super::tile::{MAX_ROWS, TileJob, max_rows};
 use crate::arrays::{DType, Element, Error, Result, Rows, checked_product};
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::machine::split::{Split, split_range};
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::machine::workspace::Workspace;
+use crate::cpu::simd::dispatch::registers;
 use std::ops::Range;
 
 /// Rows whose converted inputs are held at once.
@@ -29,6 +30,8 @@ const TASKS_PER_THREAD: usize = 4;
 struct Product<'a> {
     weight: &'a PackedWeights,
     finish: &'a Finish<'a>,
+    /// Vector registers of the CPU's instruction set.
+    registers: usize,
     /// The micro-kernel of the weight's format on the CPU's instruction set.
     tile: unsafe fn(&TileJob<'_>),
     /// Rows of this block, and the row of the outputs that the first of them is.
@@ -76,7 +79,8 @@ unsafe fn product_of(
     }
     let (form, tile) = with_format!(weight.format, F => (F::INPUT, F::tile(cpu.isa)));
     let (columns, steps) = (weight.cols, weight.steps());
-    let product = Product { weight, finish, tile, rows: tokens, first: 0, inputs: input };
+    let registers = registers(cpu.isa);
+    let product = Product { weight, finish, registers, tile, rows: tokens, first: 0, inputs: input };
     if input_type == DType::F32 && form == InputForm::F32 {
         // SAFETY: the inputs are in the form of the format; the conditions of this function.
         unsafe { product.run(cpu) };
@@ -139,7 +143,6 @@ impl Product<'_> {
         let steps = weight.steps();
         let cached = (CACHED_INPUT_BYTES / (4 * steps.max(1))).max(MAX_ROWS);
         let blocks = rows.len().div_ceil(cached);
-        let registers = registers(weight.isa);
         for block in 0..blocks {
             let block = split_range(rows.len(), MAX_ROWS, blocks, block);
             let end = rows.start + block.end;
@@ -149,7 +152,7 @@ impl Product<'_> {
                 let direct = self.finish.direct(column..column + width);
                 let weights = weight.panel_start(panel);
                 let vectors = width / weight.lanes;
-                let most = max_rows(registers, vectors);
+                let most = max_rows(self.registers, vectors);
                 let mut row = rows.start + block.start;
                 while row < end {
                     // as few tiles as possible, of about the same height: a low one has too few dependency chains

@@ -47,14 +47,6 @@ pub(super) const fn assert_tiles_fit<S: Simd>() {
     }
 }
 
-/// Vector registers of an instruction set.
-pub(super) const fn registers(isa: Isa) -> usize {
-    match isa {
-        Isa::Avx512 | Isa::Neon => 32,
-        Isa::Avx2 | Isa::Portable => 16,
-    }
-}
-
 /// One register tile: the sums of `rows` rows and `vectors` vectors of outputs over all `steps`, finished and stored.
 pub(super) struct TileJob<'a> {
     pub rows: usize,

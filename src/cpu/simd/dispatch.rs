@@ -112,21 +112,26 @@ macro_rules! kernel_function {
 
 pub(in crate::cpu) use {kernel, kernel_function, kernel_per_bf16_dot, kernel_per_isa};
 
-macro_rules! lanes_per_isa {
-    (($isa:ident)
+macro_rules! constant_per_isa {
+    (($isa:ident, $CONSTANT:ident)
         $({ $Isa:ident $name:ident $arch:literal $detect:ident $features:tt $($levels:tt)* })*
     ) => {
         match $isa.isa() {
             $(
                 #[cfg(target_arch = $arch)]
-                Isa::$Isa => super::$Isa::LANES,
+                Isa::$Isa => super::$Isa::$CONSTANT,
             )*
-            _ => super::Portable::LANES,
+            _ => super::Portable::$CONSTANT,
         }
     };
 }
 
 /// Numbers per vector of an instruction set.
 pub(in crate::cpu) fn lanes(isa: Supported) -> usize {
-    isa_table!([lanes_per_isa], (isa))
+    isa_table!([constant_per_isa], (isa, LANES))
+}
+
+/// Vector registers of an instruction set.
+pub(in crate::cpu) fn registers(isa: Supported) -> usize {
+    isa_table!([constant_per_isa], (isa, REGISTERS))
 }
