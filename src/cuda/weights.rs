@@ -86,10 +86,7 @@ impl WeightMatrix for Weights {
     }
 
     fn format(&self) -> WeightFormat {
-        match self.dtype {
-            DType::F16 => WeightFormat::F16,
-            DType::BF16 => WeightFormat::Bf16,
-            _ => WeightFormat::F32,
-        }
+        // `dtype` comes from a format of single numbers, so this gives that format back
+        WeightFormat::of(self.dtype).unwrap_or(WeightFormat::F32)
     }
 }

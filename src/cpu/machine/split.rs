@@ -18,8 +18,7 @@ impl Split {
     /// `work` is the size of the whole in any measure, `worth` how much of it is worth a task, `most` a limit on the
     /// number of tasks.
     pub fn new(work: usize, worth: usize, most: usize, len: usize, unit: usize) -> Self {
-        let ranges = work.div_ceil(worth).min(most).min(len.div_ceil(unit));
-        Self { groups: 1, len, unit, ranges }
+        Self::grouped(work, worth, most, 1, len, unit)
     }
 
     /// The same work in `groups` groups of `len` items each: as many ranges per group as it takes to reach the number

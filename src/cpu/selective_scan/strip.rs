@@ -13,6 +13,7 @@ use crate::cpu::math;
 use crate::cpu::simd::{LoadStore, Simd, load, store};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 /// Tokens at once in the passes before and after the recurrence.
 const TOKENS: usize = 4;
@@ -70,11 +71,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     pub unsafe fn prepare_delta<S: Simd>(&self) {
         // SAFETY: the channels exist (1); tokens `i..i + K` are among those of the block.
         unsafe {
-            let bias = self.scan.delta_bias;
-            let bias = match bias {
-                None => None,
-                Some(bias) => Some(load::<S, f32>(bias.as_ptr().add(self.channel), self.count)),
-            };
+            let bias = self.load_channels::<S>(self.scan.delta_bias);
             let mut i = 0;
             while self.rows.len() - i >= TOKENS {
                 self.prepare_delta_of::<S, TOKENS>(i, bias);
@@ -83,6 +80,19 @@ impl<'a, T: LoadStore> Strip<'a, T> {
             for i in i..self.rows.len() {
                 self.prepare_delta_of::<S, 1>(i, bias);
             }
+        }
+    }
+
+    /// The strip's channels of a vector `[channels]`, if there is one.
+    ///
+    /// # Safety
+    /// 1 and 4 of the module.
+    #[inline(always)]
+    unsafe fn load_channels<S: Simd>(&self, vector: Option<NonNull<f32>>) -> Option<S::F> {
+        match vector {
+            None => None,
+            // SAFETY: the vector has the strip's channels (1).
+            Some(vector) => Some(unsafe { load::<S, f32>(vector.as_ptr().add(self.channel), self.count) }),
         }
     }
 
@@ -290,10 +300,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     pub unsafe fn finish<S: Simd>(&self) {
         // SAFETY: the channels exist (1); tokens `i..i + K` are among those of the block.
         unsafe {
-            let d = match self.scan.d {
-                None => None,
-                Some(d) => Some(load::<S, f32>(d.as_ptr().add(self.channel), self.count)),
-            };
+            let d = self.load_channels::<S>(self.scan.d);
             let mut i = 0;
             while self.rows.len() - i >= TOKENS {
                 self.finish_of::<S, TOKENS>(i, d);

@@ -31,7 +31,7 @@ impl Format for Bf16 {
 }
 
 impl<S: Simd> Step<S> for Bf16 {
-    const BYTES: usize = size_of::<bf16>();
+    const BYTES: usize = <Self as Format>::BYTES;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

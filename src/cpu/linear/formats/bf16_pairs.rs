@@ -45,7 +45,7 @@ impl Format for Bf16Pairs {
 struct PairSteps<D>(PhantomData<D>);
 
 impl<S: Simd, D: Bf16Dot<S>> Step<S> for PairSteps<D> {
-    const BYTES: usize = 4;
+    const BYTES: usize = Bf16Pairs::BYTES;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

@@ -31,7 +31,7 @@ impl Format for F16 {
 }
 
 impl<S: Simd> Step<S> for F16 {
-    const BYTES: usize = size_of::<f16>();
+    const BYTES: usize = <Self as Format>::BYTES;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

@@ -30,7 +30,7 @@ impl Format for F32 {
 }
 
 impl<S: Simd> Step<S> for F32 {
-    const BYTES: usize = size_of::<f32>();
+    const BYTES: usize = <Self as Format>::BYTES;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {
