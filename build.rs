@@ -25,11 +25,13 @@ mod sources {
         let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("cuda");
         let mut files = Vec::new();
         collect(&root, &mut files)?;
-        files.sort();
-        let entry = |path: &PathBuf| {
-            let name = path.strip_prefix(&root).unwrap_or(path).to_string_lossy().replace('\\', "/");
-            format!("({name:?}, include_str!({path:?})),\n")
+        let named = |path: PathBuf| {
+            let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            (name, path)
         };
+        let mut files: Vec<(String, PathBuf)> = files.into_iter().map(named).collect();
+        files.sort(); // by name: the fingerprint of the sources depends on the order
+        let entry = |(name, path): &(String, PathBuf)| format!("({name:?}, include_str!({path:?})),\n");
         let list = format!("&[\n{}]\n", files.iter().map(entry).collect::<String>());
         fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("cuda_sources.rs"), list)
     }

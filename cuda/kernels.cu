@@ -12,3 +12,8 @@
 #include "selective_scan/forward.cu"
 #include "selective_scan/combine.cu"
 #endif
+
+// A prebuilt image says of which sources it was made: src/cuda/driver/sources.rs.
+#ifdef MK_FINGERPRINT
+extern "C" __device__ unsigned long long mk_fingerprint = MK_FINGERPRINT;
+#endif

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 const CALL: usize = 4096;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let text = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/held_out.txt"))?;
+    let text = include_bytes!("../assets/demo/held_out.txt").to_vec();
     let chunked = |tokens| ScanOrder::Chunked { tokens: NonZeroUsize::new(tokens).expect("not zero") };
     let stored = WeightFormats::default();
     let modes = [

@@ -3,6 +3,7 @@
 import collections
 import ctypes
 import difflib
+import os
 import pathlib
 import re
 import subprocess
@@ -14,6 +15,8 @@ SOURCES = ROOT / "cuda"
 REPORT = ROOT / "docs" / "cuda-report.md"
 NVIDIA = next(pathlib.Path(sys.prefix).glob("lib/python3*/site-packages/nvidia"))
 BIN = NVIDIA / "cu13" / "bin"
+OLDER_NVCC = pathlib.Path(os.environ["OLDER_NVCC"])  # of CUDA 13.0
+OLDER_FOR = 90  # the architecture that the report has it for
 OPTIONS = ["--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"]
 IMAGES = [75, 80]  # compute capabilities that the embedded PTX is made for
 
@@ -57,10 +60,34 @@ def run(*command):
     return result.stdout + result.stderr
 
 
-def compile_for(architecture, folder):
+def sources():
+    """The kernels and their headers, without those of the executor: names and bytes, in order of the names."""
+    paths = [path for path in SOURCES.rglob("*") if path.suffix in {".h", ".cuh", ".cu"}
+             and "executor" not in path.relative_to(SOURCES).parts]
+    return sorted((path.relative_to(SOURCES).as_posix(), path.read_bytes()) for path in paths)
+
+
+def fingerprint():
+    """FNV-1a of all names and texts, each followed by a zero byte: as src/cuda/driver/sources.rs computes it."""
+    value = 0xCBF29CE484222325
+    for part in (part for pair in sources() for part in (pair[0].encode(), pair[1])):
+        for byte in part + b"\0":
+            value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
+def make_cubin(architecture, target):
+    """Machine code with the fingerprint, by the nvcc of CUDA 13.0."""
+    define = f"-DMK_FINGERPRINT={fingerprint():#x}ull"
+    run(OLDER_NVCC, *OPTIONS, define, f"-arch=sm_{architecture}", "-cubin", f"-I{SOURCES}", "-o", target,
+        SOURCES / "kernels.cu")
+    print(f"{target}: {pathlib.Path(target).stat().st_size} bytes for sm_{architecture}")
+
+
+def compile_for(architecture, folder, nvcc=BIN / "nvcc"):
     """ptxas' report by kernel: registers, bytes of stack, spill stores, spill loads, static shared memory."""
     cubin = folder / f"sm_{architecture}.cubin"
-    log = run(BIN / "nvcc", *OPTIONS, f"-arch=sm_{architecture}", "-cubin", f"-I{SOURCES}", "-Xptxas", "-v", "-o", cubin,
+    log = run(nvcc, *OPTIONS, f"-arch=sm_{architecture}", "-cubin", f"-I{SOURCES}", "-Xptxas", "-v", "-o", cubin,
               SOURCES / "kernels.cu")
     kernels, name = {}, None
     for line in log.splitlines():
@@ -113,10 +140,9 @@ def scan_loop(cubin, kernel):
 def image(capability):
     """PTX of all kernels by the pinned NVRTC, without comments."""
     nvrtc = ctypes.CDLL(str(next((NVIDIA / "cuda_nvrtc" / "lib").glob("libnvrtc.so.*"))))
-    headers = sorted(path for path in SOURCES.rglob("*") if path.suffix in {".h", ".cuh", ".cu"}
-                     and "executor" not in path.relative_to(SOURCES).parts)
-    texts = (ctypes.c_char_p * len(headers))(*[path.read_bytes() for path in headers])
-    names = (ctypes.c_char_p * len(headers))(*[path.relative_to(SOURCES).as_posix().encode() for path in headers])
+    headers = sources()
+    texts = (ctypes.c_char_p * len(headers))(*[text for _, text in headers])
+    names = (ctypes.c_char_p * len(headers))(*[name.encode() for name, _ in headers])
     program = ctypes.c_void_p()
     source = (SOURCES / "kernels.cu").read_bytes()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", len(headers), texts, names):
@@ -143,21 +169,26 @@ def bounds(ptx):
     return {name: (int(threads), int(blocks)) for name, threads, blocks in re.findall(pattern, ptx)}
 
 
-def report(compiled, kernel_bounds, images, problems):
-    version = run(BIN / "nvcc", "--version").split("release ")[1].split(",")[0]
+def release(nvcc):
+    return run(nvcc, "--version").split("release ")[1].split(",")[0]
+
+
+def report(compiled, older, kernel_bounds, images, problems):
+    version, older_version = release(BIN / "nvcc"), release(OLDER_NVCC)
     out = ["# What the compilers say about the CUDA kernels", ""]
     out += [f"Made by `scripts/cuda-kernels.sh` with nvcc {version}, which CI repeats and compares. No GPU is involved.", ""]
     out += ["## Registers", ""]
     out += ["Per thread, by architecture. No kernel spills a register anywhere: bytes of stack, spill stores and spill",
-            "loads are 0 in every cell.", ""]
-    out += ["| kernel | " + " | ".join(f"sm_{a}" for a in MACHINES) + " |", "|---" * (len(MACHINES) + 1) + "|"]
+            f"loads are 0 in every cell. The last column is by nvcc {older_version}.", ""]
+    columns = [f"sm_{a}" for a in MACHINES] + [f"sm_{OLDER_FOR}, {older_version}"]
+    out += ["| kernel | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     names = sorted(compiled[90][1])
     for name in names:
         row = []
-        for architecture, (_, kernels) in compiled.items():
+        for column, kernels in zip(columns, [kernels for _, kernels in compiled.values()] + [older]):
             registers, *spills, _ = kernels[name]
             if any(spills):
-                problems.append(f"{name} spills on sm_{architecture}: {spills}")
+                problems.append(f"{name} spills on {column}: {spills}")
             row.append(str(registers))
         out.append(f"| `{name}` | " + " | ".join(row) + " |")
     out += ["", "## Shared memory and occupancy", ""]
@@ -201,12 +232,17 @@ def report(compiled, kernel_bounds, images, problems):
 
 
 def main():
+    if sys.argv[1:2] == ["--cubin"]:
+        make_cubin(sys.argv[2], sys.argv[3])
+        return
     check = "--check" in sys.argv[1:]
     problems = []
     images = {capability: image(capability) for capability in IMAGES}
     with tempfile.TemporaryDirectory() as folder:
         compiled = {architecture: compile_for(architecture, pathlib.Path(folder)) for architecture in MACHINES}
-        text = report(compiled, bounds(images[80]), images, problems)
+        (older_folder := pathlib.Path(folder) / "older").mkdir()
+        _, older = compile_for(OLDER_FOR, older_folder, OLDER_NVCC)
+        text = report(compiled, older, bounds(images[80]), images, problems)
     made = {ROOT / "cuda" / "ptx" / f"mamba_kernels.compute_{c}.ptx": ptx for c, ptx in images.items()}
     made[REPORT] = text
     for path, content in made.items():

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 /// A command whose standard input is empty.
 fn mamba(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mamba"));
-    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -184,7 +184,7 @@ fn logits(dir: &Path, arguments: &[&str]) -> (Vec<f32>, Vec<usize>) {
 fn logits_of_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let model = "tests/data/hf_tied_n16_k4";
-    let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(model).join("expected.safetensors"));
+    let bytes = std::fs::read(Path::new(model).join("expected.safetensors"));
     let bytes = bytes.unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let tokens = expected.tensor("tokens").unwrap();
@@ -229,7 +229,7 @@ fn a_split_changes_no_bit_of_the_logits() {
 /// A copy of a model of 40 tokens, with a tokenizer whose token i is the word `w` and i. Its file has
 /// a limit of two tokens, which is not one of the model.
 fn model_with_tokenizer(dir: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf_tied_n16_k4");
+    let source = Path::new("tests/data/hf_tied_n16_k4");
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(source.join(file), dir.join(file)).unwrap();
     }

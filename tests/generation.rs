@@ -10,7 +10,7 @@ use std::path::Path;
 type Model = Mamba<Reference>;
 
 fn model() -> Model {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf_tied_n16_k4");
+    let dir = Path::new("tests/data/hf_tied_n16_k4");
     Mamba::load(Reference, &dir).unwrap()
 }
 

@@ -257,7 +257,7 @@ fn read(folder: &Path, prefix: &str, sources: &mut Sources) {
 /// The sources of this crate; none, and a line that says so, if they are not on this machine.
 fn tree_of_this_crate() -> Sources {
     let mut sources = Sources::new();
-    read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), "", &mut sources);
+    read(Path::new("src"), "", &mut sources);
     if sources.is_empty() {
         eprintln!("SKIPPED: the layers: the sources are not on this machine");
     }

@@ -38,6 +38,10 @@ pub trait Backend: Memory {
     /// Scratch memory of the ops.
     type Workspace: Default + Send;
 
+    /// The most tokens that a model sends through all layers at once, unless its caller says otherwise: as many as this
+    /// backend needs to be busy, since activation memory grows with them. On an exact backend it changes no result.
+    const SEGMENT_TOKENS: usize = 256;
+
     /// The name, as `--backend` and [`list`](crate::list) write it.
     fn name(&self) -> &'static str;
 

@@ -180,6 +180,7 @@ structs! {
         weight_type: u32,
         output_type: u32,
     }
+    ArgmaxArgs: 40 { input: u64, output: u64, stride: i64, columns: i64, type_: u32, reserved: u32 }
 }
 
 #[cfg(test)]

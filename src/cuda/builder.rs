@@ -3,6 +3,7 @@
 use crate::arrays::{Error, Result};
 use crate::cuda::driver::gpu::Gpu;
 use crate::cuda::driver::interface::Driver;
+use crate::cuda::driver::kernels::{KERNELS, KernelResources};
 use crate::cuda::memory::device::Device;
 use std::sync::Arc;
 
@@ -13,6 +14,36 @@ pub struct Cuda {
     pub(super) name: &'static str,
     pub(super) tensor_cores: bool,
     pub(super) parallel_scan: bool,
+    pub(super) linear_kernel: Option<LinearKernel>,
+}
+
+/// A kernel of the exact matrix product. All give the same bits; which is the fastest depends on the sizes and the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinearKernel {
+    /// `mk_linear_few_rows_*`: eight rows a block, the weights streamed.
+    FewRows,
+    /// `mk_linear_exact_64`: tiles of 64 x 64.
+    Exact64,
+    /// `mk_linear_exact_128`: tiles of 128 x 128.
+    Exact128,
+}
+
+impl LinearKernel {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FewRows, Self::Exact64, Self::Exact128];
+}
+
+/// A kernel, and what a backend knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KernelUse {
+    /// Its symbol in `cuda/`.
+    pub name: &'static str,
+    /// How often it was launched, or recorded as part of a step. Replays are not counted.
+    pub launches: u64,
+    /// What it needs; `None` on the executor.
+    pub resources: Option<KernelResources>,
 }
 
 /// What runs the kernels.
@@ -28,11 +59,12 @@ pub struct CudaBuilder {
     pub(super) target: Target,
     tensor_cores: bool,
     parallel_scan: bool,
+    linear_kernel: Option<LinearKernel>,
 }
 
 impl Default for CudaBuilder {
     fn default() -> Self {
-        Self { target: Target::Gpu(0), tensor_cores: false, parallel_scan: false }
+        Self { target: Target::Gpu(0), tensor_cores: false, parallel_scan: false, linear_kernel: None }
     }
 }
 
@@ -69,6 +101,12 @@ impl CudaBuilder {
         self
     }
 
+    /// Every matrix product uses this kernel, whatever its size, and none runs on tensor cores: for tests and tuning.
+    pub fn linear_kernel(mut self, kernel: LinearKernel) -> Self {
+        self.linear_kernel = Some(kernel);
+        self
+    }
+
     /// Makes the backend.
     ///
     /// # Errors
@@ -81,12 +119,12 @@ impl CudaBuilder {
     }
 
     pub(super) fn over(self, name: &'static str, driver: Box<dyn Driver>) -> Result<Cuda> {
-        let Self { tensor_cores, parallel_scan, .. } = self;
+        let Self { tensor_cores, parallel_scan, linear_kernel, .. } = self;
         if tensor_cores && !driver.has_tensor_cores() {
             let reason = "the tensor cores in use need compute capability 8.0 or later";
             return Err(Error::Unavailable { backend: name.into(), reason: reason.into() });
         }
-        Ok(Cuda { device: Device::new(driver), name, tensor_cores, parallel_scan })
+        Ok(Cuda { device: Device::new(driver), name, tensor_cores, parallel_scan, linear_kernel })
     }
 }
 
@@ -119,5 +157,21 @@ impl Cuda {
     /// One line that names the device.
     pub fn description(&self) -> String {
         self.device.driver.description()
+    }
+
+    /// Whether products with f16 and bf16 weights may use tensor cores on this device: compute capability 8.0.
+    pub fn has_tensor_cores(&self) -> bool {
+        self.device.driver.has_tensor_cores()
+    }
+
+    /// All kernels: how often this backend and its clones have launched each, and what each needs.
+    pub fn kernels(&self) -> Vec<KernelUse> {
+        let device = &self.device;
+        let kernel_use = |(i, name)| KernelUse {
+            name,
+            launches: device.launches_of(i),
+            resources: device.driver.resources(i),
+        };
+        KERNELS.into_iter().enumerate().map(kernel_use).collect()
     }
 }

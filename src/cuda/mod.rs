@@ -4,6 +4,7 @@
 //! The exact kernels give the bits of [`Cpu`](crate::Cpu). Faster ones, which do not, are chosen by name:
 //! [`CudaBuilder::tensor_cores`] and [`CudaBuilder::parallel_scan`].
 
+mod argmax;
 mod args;
 mod builder;
 mod caller_stream;
@@ -19,9 +20,10 @@ mod tests;
 mod weights;
 mod workspace;
 
-pub use builder::{Cuda, CudaBuilder};
+pub use builder::{Cuda, CudaBuilder, KernelUse, LinearKernel};
 /// The version of cudarc whose streams are taken.
 pub use cudarc;
+pub use driver::kernels::KernelResources;
 pub(crate) use driver::probe::probe;
 pub use memory::buffer::Buffer;
 pub use memory::view::{View, ViewMut};
@@ -41,6 +43,9 @@ impl Memory for Cuda {
 
 impl Backend for Cuda {
     type Workspace = Workspace;
+
+    /// A multiprocessor takes tiles of 128 tokens: a narrow product of 256 tokens would leave most of them idle.
+    const SEGMENT_TOKENS: usize = 2048;
 
     fn name(&self) -> &'static str {
         self.name

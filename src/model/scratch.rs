@@ -21,7 +21,7 @@ pub struct Scratch<B: Backend> {
 
 impl<B: Backend> Default for Scratch<B> {
     fn default() -> Self {
-        Self::with_segment_tokens(256)
+        Self::with_segment_tokens(B::SEGMENT_TOKENS)
     }
 }
 
@@ -39,7 +39,7 @@ impl<B: Backend> Scratch<B> {
         }
     }
 
-    /// The most tokens that go through the layers at once. 256 by default.
+    /// The most tokens that go through the layers at once: [`Backend::SEGMENT_TOKENS`] by default.
     pub fn segment_tokens(&self) -> usize {
         self.segment_tokens
     }

@@ -26,7 +26,7 @@ mod skip;
 
 use harness::backends_under_test::{cpu, cpu_inexact, reference};
 #[cfg(feature = "cuda")]
-use harness::backends_under_test::{cuda, cuda_inexact};
+use harness::backends_under_test::{cuda, cuda_forms, cuda_inexact};
 
 /// The table of ops: `kind group: Case;`, and the properties of that op alone. `suite!` makes the tests of one backend.
 macro_rules! for_each_op {
@@ -184,6 +184,15 @@ isa! {
 macro_rules! cuda {
     ($literal:literal) => {
         for_each_op!(exact cuda($literal));
+        /// Each kernel of the exact product, also for the sizes that it is not chosen for.
+        mod forms {
+            mod linear {
+                properties! { cuda_forms($literal): every_op::equals_portable_bits<Linear> }
+            }
+            mod in_proj {
+                properties! { cuda_forms($literal): every_op::equals_portable_bits<InProj> }
+            }
+        }
         mod inexact {
             mod linear {
                 properties! { cuda_inexact($literal): cuda_inexact::linear_is_within_its_bound }

@@ -11,7 +11,7 @@ const VOCAB: u32 = 32;
 const FOLDERS: [&str; 3] = ["hf_tied_n16_k4", "falcon_n16_k4", "hf_bf16_n16_k4"];
 
 fn load<B: Backend>(backend: B, folder: &str) -> Mamba<B> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
+    let dir = Path::new("tests/data").join(folder);
     Mamba::load(backend, &dir).unwrap()
 }
 

@@ -51,7 +51,7 @@ pub const FOLDERS: [&str; 10] = [
 ];
 
 pub fn data() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+    PathBuf::from("tests/data") // from the root of the crate, where cargo runs tests
 }
 
 pub fn load<B: Backend>(backend: B, folder: &str) -> Mamba<B> {

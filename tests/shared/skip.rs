@@ -27,11 +27,25 @@ pub fn skip<T>(name: &str, why: &str) -> Option<T> {
     None
 }
 
+/// The variable that lists the CUDA backends to test, `cuda` and `cuda-executor`: both if it is unset.
+#[cfg(feature = "cuda")]
+const TARGETS: &str = "MAMBA_KERNELS_CUDA_TARGETS";
+
 /// A CUDA backend; or `None`, and a line that says so.
 #[cfg(feature = "cuda")]
 pub fn cuda(name: &str, builder: mamba_kernels::cuda::CudaBuilder) -> Option<mamba_kernels::Cuda> {
+    // a device's context lives as long as the process, not from one test to the next
+    static FIRST: std::sync::OnceLock<mamba_kernels::Cuda> = std::sync::OnceLock::new();
+    if std::env::var(TARGETS).is_ok_and(|targets| targets.split(',').all(|target| target.trim() != name)) {
+        return skip(name, &format!("{TARGETS} does not name it"));
+    }
     match builder.build() {
-        Ok(cuda) => Some(cuda),
+        Ok(cuda) => {
+            if name == "cuda" {
+                FIRST.get_or_init(|| cuda.clone());
+            }
+            Some(cuda)
+        }
         Err(mamba_kernels::Error::Unavailable { reason, .. }) => skip(name, &reason),
         Err(error) => panic!("{name}: {error}"),
     }

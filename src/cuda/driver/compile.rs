@@ -1,70 +1,158 @@
-//! Compiles the kernels for exactly the device in use, by NVRTC or nvcc, once: the result is cached in a file.
+//! The images of the kernels: compiled for exactly the device in use, by NVRTC or nvcc, once per process, and cached in a
+//! file; or prebuilt; or the PTX in the crate.
 
-use super::probe::{NVRTC, is_present};
-use super::sources::{MAIN, SOURCES};
-use cudarc::nvrtc::{result, sys};
-use std::ffi::{CString, c_char, c_int};
+use super::nvrtc::Nvrtc;
+use super::sources::{FINGERPRINT, MAIN, SOURCES};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The environment variable that names the only compiler to use.
-pub(super) const VARIABLE: &str = "MAMBA_KERNELS_CUDA_COMPILER";
+/// The environment variable that names the only origin to use.
+const COMPILER: &str = "MAMBA_KERNELS_CUDA_COMPILER";
+
+/// The environment variable that names a file with a prebuilt image, which is then the only one used.
+const CUBIN: &str = "MAMBA_KERNELS_CUBIN";
+
+/// The images in the crate, each for all devices from a compute capability on, the latest first.
+const EMBEDDED: [((i32, i32), &str); 2] = [
+    ((8, 0), include_str!("../../../cuda/ptx/mamba_kernels.compute_80.ptx")),
+    ((7, 5), include_str!("../../../cuda/ptx/mamba_kernels.compute_75.ptx")),
+];
 
 /// Options of both compilers: IEEE-754 arithmetic exactly as the sources write it.
 const OPTIONS: [&str; 5] =
     ["--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
 
-/// What makes an image of the kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compiler {
+/// Where an image of the kernels comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
     Nvrtc,
     Nvcc,
-    /// None: the PTX in the crate.
+    /// The PTX in the crate, which the driver compiles.
     Embedded,
+    /// A file with machine code.
+    Cubin(PathBuf),
 }
 
 /// In the order in which they are tried.
-pub(super) const COMPILERS: [Compiler; 3] = [Compiler::Nvrtc, Compiler::Nvcc, Compiler::Embedded];
+const ORIGINS: [Origin; 3] = [Origin::Nvrtc, Origin::Nvcc, Origin::Embedded];
 
-/// An image and its origin in words, or why it could not be made.
-type Image = Result<(Vec<u8>, String), String>;
+/// An image of the kernels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    /// PTX or machine code, with a NUL at the end.
+    pub bytes: Arc<[u8]>,
+    /// Its origin in words.
+    pub description: Arc<str>,
+}
 
-impl Compiler {
-    pub(super) fn name(self) -> &'static str {
+impl Image {
+    fn new(mut bytes: Vec<u8>, description: String) -> Self {
+        bytes.push(0); // PTX ends with a NUL; machine code holds its length
+        Self { bytes: bytes.into(), description: description.into() }
+    }
+}
+
+/// The origins to try, in this order: NVRTC, then nvcc, each compiling for exactly this device or taking what an earlier
+/// run has cached; then the PTX in the crate. `MAMBA_KERNELS_CUBIN` or `MAMBA_KERNELS_CUDA_COMPILER` leave one.
+pub(super) fn origins() -> Result<Vec<Origin>, String> {
+    chosen(std::env::var_os(CUBIN).map(PathBuf::from), std::env::var(COMPILER).ok())
+}
+
+fn chosen(cubin: Option<PathBuf>, compiler: Option<String>) -> Result<Vec<Origin>, String> {
+    match (cubin, compiler) {
+        (Some(file), _) => Ok(vec![Origin::Cubin(file)]),
+        (None, None) => Ok(ORIGINS.into()),
+        (None, Some(wanted)) => match ORIGINS.into_iter().find(|origin| origin.name() == wanted) {
+            Some(origin) => Ok(vec![origin]),
+            None => {
+                let names = ORIGINS.map(|origin| origin.name());
+                Err(format!("{COMPILER} must be one of {}, and it is `{wanted}`", names.join(", ")))
+            }
+        },
+    }
+}
+
+impl Origin {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Nvrtc => "nvrtc",
             Self::Nvcc => "nvcc",
             Self::Embedded => "embedded",
+            Self::Cubin(_) => CUBIN,
         }
     }
 
-    /// Machine code for a compute capability, from the cache or compiled now.
-    pub(super) fn image(self, (major, minor): (i32, i32)) -> Image {
-        let version = match self {
-            Self::Nvrtc => nvrtc_version()?,
-            Self::Nvcc => nvcc_version()?,
-            Self::Embedded => return Err("it is no compiler".into()),
+    /// The image for a compute capability: made once per process, however many threads ask for it at a time.
+    pub(super) fn image(&self, capability: (i32, i32)) -> Result<Image, String> {
+        static MADE: Mutex<BTreeMap<(Origin, (i32, i32)), Image>> = Mutex::new(BTreeMap::new());
+        // complete after a panic: an image is inserted when it is whole. The lock is held while a compiler runs.
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (self.clone(), capability);
+        if let Some(image) = made.get(&key) {
+            return Ok(image.clone());
+        }
+        let image = match self {
+            Self::Nvrtc | Self::Nvcc => self.compiled(capability)?,
+            Self::Embedded => embedded(capability)?,
+            Self::Cubin(file) => {
+                let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+                expect_fingerprint(&bytes).map_err(|reason| format!("{}: {reason}", file.display()))?;
+                Image::new(bytes, format!("from the file {}", file.display()))
+            }
         };
+        made.insert(key, image.clone());
+        Ok(image)
+    }
+
+    /// Machine code, from the cache or compiled now.
+    fn compiled(&self, (major, minor): (i32, i32)) -> Result<Image, String> {
+        let nvrtc = if *self == Self::Nvrtc { Some(Nvrtc::load()?) } else { None };
+        let version = nvrtc.as_ref().map_or_else(nvcc_version, |nvrtc| Ok(nvrtc.version()))?;
         let architecture = format!("sm_{major}{minor}");
         let origin = format!("for {architecture} by {} {version}", self.name());
         let mut hasher = DefaultHasher::new();
         (SOURCES, OPTIONS, &origin).hash(&mut hasher);
         let file = cache_dir().map(|dir| dir.join(format!("{:016x}-{architecture}.cubin", hasher.finish())));
         if let Some(image) = file.as_ref().and_then(|file| std::fs::read(file).ok()) {
-            return Ok((image, format!("compiled {origin}, kept from an earlier run")));
+            return Ok(Image::new(image, format!("compiled {origin}, kept from an earlier run")));
         }
-        let image = match self {
-            Self::Nvrtc => compile_with_nvrtc(&architecture)?,
-            _ => compile_with_nvcc(&architecture)?,
+        let image = match nvrtc {
+            Some(nvrtc) => {
+                let options = OPTIONS.map(String::from).into_iter();
+                let options: Vec<_> = options.chain([format!("--gpu-architecture={architecture}")]).collect();
+                nvrtc.compile(&options)?
+            }
+            None => compile_with_nvcc(&architecture)?,
         };
         if let Some(file) = file {
             // without a cache the next run compiles again, and that is all
             let _ = keep(&file, &image);
         }
-        Ok((image, format!("compiled {origin}")))
+        Ok(Image::new(image, format!("compiled {origin}")))
     }
+}
+
+/// Whether prebuilt machine code was made from the sources of this crate: code of others takes other arguments.
+/// `scripts/cuda-kernels.sh --cubin` puts the fingerprint of the sources into it, as a variable.
+fn expect_fingerprint(image: &[u8]) -> Result<(), String> {
+    let fingerprint = FINGERPRINT.to_le_bytes();
+    match image.windows(fingerprint.len()).any(|bytes| bytes == fingerprint) {
+        true => Ok(()),
+        false => Err("it does not have the fingerprint of this crate's kernels".into()),
+    }
+}
+
+/// The image in the crate for a device.
+fn embedded(capability: (i32, i32)) -> Result<Image, String> {
+    let ((major, minor), text) = EMBEDDED
+        .into_iter()
+        .find(|(oldest, _)| *oldest <= capability)
+        .ok_or_else(|| "none for this device".to_string())?;
+    Ok(Image::new(text.into(), format!("from PTX for compute capability {major}.{minor}")))
 }
 
 /// The folder for compiled kernels, if the environment names a cache folder for the user.
@@ -94,78 +182,19 @@ fn unique() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn nvrtc_version() -> Result<String, String> {
-    if !is_present(NVRTC) {
-        return Err("the library is not found".into());
-    }
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library can be loaded, every version of it has this function, and both pointers are to live integers.
-    unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result().map_err(|error| error.to_string())?;
-    // machine code comes from version 11.1 on, C++17 from 11.0 on
-    match (major, minor) >= (11, 1) {
-        true => Ok(format!("{major}.{minor}")),
-        false => Err(format!("version {major}.{minor} is too old")),
-    }
-}
-
-/// A program of NVRTC, which is destroyed when this is dropped.
-struct Program(sys::nvrtcProgram);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SAFETY: the program was made by `nvrtcCreateProgram` and is destroyed once.
-        let destroyed = unsafe { result::destroy_program(self.0) };
-        // what cannot be destroyed stays until the process ends
-        let _ = destroyed;
-    }
-}
-
-fn compile_with_nvrtc(architecture: &str) -> Result<Vec<u8>, String> {
-    let text = |text: &str| CString::new(text).map_err(|error| error.to_string());
-    let names: Vec<CString> = SOURCES.iter().map(|(name, _)| text(name)).collect::<Result<_, _>>()?;
-    let contents: Vec<CString> = SOURCES.iter().map(|(_, source)| text(source)).collect::<Result<_, _>>()?;
-    let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
-    let (names, headers) = (pointers(&names[..]), pointers(&contents[..]));
-    let main = text(&format!("#include \"{MAIN}\"\n"))?;
-    let title = text("mamba_kernels.cu")?;
-    let mut program = std::ptr::null_mut();
-    // SAFETY: all texts end with a NUL and live until the end of this function, as the program does; there are as many
-    // names as contents.
-    let created = unsafe {
-        let (headers, names, count) = (headers.as_ptr(), names.as_ptr(), headers.len() as c_int);
-        sys::nvrtcCreateProgram(&mut program, main.as_ptr(), title.as_ptr(), count, headers, names)
-    };
-    created.result().map_err(|error| error.to_string())?;
-    let program = Program(program);
-    let options = OPTIONS.map(String::from).into_iter().chain([format!("--gpu-architecture={architecture}")]);
-    let options: Vec<String> = options.collect();
-    // SAFETY: the program was created above and is destroyed when `program` is dropped, after this call.
-    let compiled = unsafe { result::compile_program(program.0, &options) };
-    if let Err(error) = compiled {
-        // SAFETY: as for the compilation.
-        let log = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
-        let log: Vec<u8> = log.into_iter().map(|byte| byte as u8).collect();
-        let log = String::from_utf8_lossy(&log);
-        let first = log.lines().find(|line| line.contains("error")).unwrap_or_default();
-        return Err(format!("{error} {first}"));
-    }
-    let mut size = 0;
-    // SAFETY: as for the compilation; the second function writes as many bytes as the first says, and `image` has them.
-    unsafe {
-        sys::nvrtcGetCUBINSize(program.0, &mut size).result().map_err(|error| error.to_string())?;
-        let mut image = vec![0u8; size];
-        let target = image.as_mut_ptr().cast::<c_char>();
-        sys::nvrtcGetCUBIN(program.0, target).result().map_err(|error| error.to_string())?;
-        Ok(image)
-    }
-}
-
-/// nvcc in the folder that `CUDA_HOME` or `CUDA_PATH` names, else the one on the path.
+/// nvcc in the folder that `CUDA_HOME` or `CUDA_PATH` names, else the one on the path, else that of the usual folder.
 fn nvcc() -> PathBuf {
-    let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
+    let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let binary = format!("nvcc{}", std::env::consts::EXE_SUFFIX);
-    let known = homes.map(|home| Path::new(&home).join("bin").join(&binary)).find(|path| path.exists());
-    known.unwrap_or_else(|| binary.into())
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut known = homes.map(|home| home.join("bin")).chain(std::env::split_paths(&in_path));
+    let usual = PathBuf::from("/usr/local/cuda/bin"); // where a toolkit is that nobody put on the path
+    known
+        .by_ref()
+        .chain([usual])
+        .map(|folder| folder.join(&binary))
+        .find(|path| path.exists())
+        .unwrap_or(binary.into())
 }
 
 fn nvcc_version() -> Result<String, String> {
@@ -222,5 +251,86 @@ mod tests {
         keep(&file, b"second").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"second");
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn every_device_has_an_embedded_image() {
+        for (capability, target) in
+            [((7, 5), "sm_75"), ((8, 6), "sm_80"), ((9, 0), "sm_80"), ((12, 1), "sm_80")]
+        {
+            let image = Origin::Embedded.image(capability).unwrap();
+            let text = std::str::from_utf8(&image.bytes).unwrap();
+            assert!(text.contains(&format!(".target {target}")) && text.ends_with('\0'), "{capability:?}");
+        }
+        assert!(Origin::Embedded.image((7, 0)).is_err());
+    }
+
+    #[test]
+    fn one_origin_can_be_named() {
+        let names = |cubin: Option<&str>, compiler: Option<&str>| {
+            let origins = chosen(cubin.map(PathBuf::from), compiler.map(String::from));
+            origins.map(|origins| origins.iter().map(Origin::name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(None, None).unwrap(), ["nvrtc", "nvcc", "embedded"]);
+        assert_eq!(names(None, Some("nvcc")).unwrap(), ["nvcc"]);
+        assert_eq!(names(Some("a.cubin"), Some("nvcc")).unwrap(), ["MAMBA_KERNELS_CUBIN"]);
+        let refused = names(None, Some("gcc")).unwrap_err();
+        assert_eq!(
+            refused,
+            "MAMBA_KERNELS_CUDA_COMPILER must be one of nvrtc, nvcc, embedded, and it is `gcc`"
+        );
+    }
+
+    #[test]
+    fn a_prebuilt_image_is_read_or_the_reason_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kernels.cubin");
+        let reason = Origin::Cubin(file.clone()).image((9, 0)).unwrap_err();
+        assert!(reason.contains("kernels.cubin"), "{reason}");
+        let code = [&b"code"[..], &FINGERPRINT.to_le_bytes()].concat();
+        std::fs::write(&file, &code[..code.len() - 1]).unwrap();
+        let reason = Origin::Cubin(file.clone()).image((9, 0)).unwrap_err();
+        assert!(reason.ends_with("does not have the fingerprint of this crate's kernels"), "{reason}");
+        std::fs::write(&file, &code).unwrap();
+        assert_eq!(*Origin::Cubin(file).image((9, 0)).unwrap().bytes, [&code[..], &[0]].concat());
+    }
+
+    /// The file that the environment names, made by the script, has the fingerprint that this crate computes.
+    #[test]
+    fn the_prebuilt_image_of_the_environment_is_of_these_sources() {
+        match std::env::var_os(CUBIN) {
+            Some(file) => drop(Origin::Cubin(file.into()).image((9, 0)).unwrap()),
+            None => eprintln!("SKIPPED: {CUBIN} names no prebuilt image"),
+        }
+    }
+
+    /// A compiler of this machine makes machine code that has every kernel. `MAMBA_KERNELS_REQUIRE` may demand it.
+    fn compiles(origin: Origin) {
+        let name = origin.name();
+        let image = match origin.compiled((9, 0)) {
+            Ok(image) => image,
+            Err(reason) => {
+                let required = std::env::var("MAMBA_KERNELS_REQUIRE").unwrap_or_default();
+                assert!(required.split(',').all(|required| required.trim() != name), "{name}: {reason}");
+                eprintln!("SKIPPED: {name} compiles the kernels: {reason}");
+                return;
+            }
+        };
+        assert!(image.bytes.starts_with(b"\x7fELF"), "{}", image.description);
+        let text = String::from_utf8_lossy(&image.bytes);
+        for kernel in crate::cuda::driver::kernels::KERNELS {
+            assert!(text.contains(kernel), "{kernel} is not in the image {}", image.description);
+        }
+        eprintln!("RUN: an image {}", image.description);
+    }
+
+    #[test]
+    fn nvrtc_compiles_the_kernels() {
+        compiles(Origin::Nvrtc);
+    }
+
+    #[test]
+    fn nvcc_compiles_the_kernels() {
+        compiles(Origin::Nvcc);
     }
 }

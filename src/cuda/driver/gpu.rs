@@ -4,13 +4,15 @@
 //! panics if it is absent or lacks a function; [`ProbedDevice`] checks both first.
 
 use super::failure::{failed, no_device};
-use super::graph::capture;
+use super::graph;
 use super::interface::{Driver, Graph, Launch};
+use super::kernels::KernelResources;
 use super::modules::Modules;
+use super::pool::Pool;
 use super::probe::ProbedDevice;
 use crate::arrays::{Error, Result};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 /// A device with its stream and its loaded kernels.
@@ -20,9 +22,14 @@ pub(in crate::cuda) struct Gpu {
     stream: Arc<CudaStream>,
     /// Whether the stream is this driver's own, on which nothing else runs.
     own_stream: bool,
-    modules: Modules,
+    /// Where memory comes from, in stream order. On a caller's stream there is none: each thread has its own per-thread
+    /// default stream, and a thread may free memory that another has used.
+    pool: Option<Pool>,
+    modules: Arc<Modules>,
     capability: (i32, i32),
     multiprocessors: u32,
+    /// Bytes of the device.
+    total_memory: usize,
     description: String,
 }
 
@@ -49,34 +56,27 @@ impl Gpu {
         let (capability, context) = (found.capability, stream.context().clone());
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(no_device)?.unsigned_abs().max(1);
-        let modules = Modules::load(capability)?;
-        let description = format!("{}, kernels {}", found.description(), modules.origin());
-        Ok(Self { context, stream, own_stream, modules, capability, multiprocessors, description })
-    }
-
-    /// Whether memory is allocated and freed in stream order. On a caller's stream it is not: each thread has its own
-    /// per-thread default stream, and a thread may free memory that another has used.
-    fn allocates_in_order(&self) -> bool {
-        self.own_stream && self.context.has_async_alloc()
+        let total_memory = found.total_memory()?;
+        let modules = Modules::of(&context, capability)?;
+        let has_pools = own_stream && context.has_async_alloc();
+        let pool = if has_pools { Some(Pool::new(found.ordinal as c_int)?) } else { None };
+        let description = format!("{}, kernels {}", found.description(), modules.description());
+        Ok(Self {
+            context,
+            stream,
+            own_stream,
+            pool,
+            modules,
+            capability,
+            multiprocessors,
+            total_memory,
+            description,
+        })
     }
 
     /// Makes the context current on the calling thread.
     fn bind(&self, operation: &str) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed(operation, error))
-    }
-
-    /// Puts a kernel on a stream.
-    fn launch_on(&self, stream: sys::CUstream, launch: &Launch<'_>) -> Result<()> {
-        let Launch { kernel, grid, block, shared_bytes, args } = *launch;
-        let function = self.modules.function(kernel, shared_bytes)?;
-        let [grid, block] = [grid, block].map(|[x, y, z]| (x, y, z));
-        let mut parameters = [args.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: `self.modules` keeps the function's module loaded. Every kernel takes one struct by value, and `args`
-        // is that struct (`cuda/args.h`, whose sizes tests compare); the driver copies it before this returns. The
-        // addresses in it are covered by "Safety of a launch" at `Launch`.
-        let launched =
-            unsafe { result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters) };
-        launched.map_err(|error| failed(kernel, error))
     }
 
     fn synchronize(&self, operation: &str) -> Result<()> {
@@ -86,16 +86,11 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // kernels may still run, and their module is unloaded now; nothing can report their errors any more
+        // kernels may still run, and the last driver in a context unloads them; nothing can report their errors any more
         let _ = match self.own_stream {
             true => self.stream.synchronize(),
             false => self.context.synchronize(), // other threads' default streams too
         };
-        if self.context.bind_to_thread().is_ok() {
-            // SAFETY: 1. the context was made current above. 2. All work was waited for. 3. `self` is being dropped, so
-            // nothing launches a kernel any more; a workspace drops its graphs before its device.
-            unsafe { self.modules.unload() }
-        }
     }
 }
 
@@ -113,31 +108,30 @@ impl Driver for Gpu {
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
+        let too_much = Error::OutOfMemory { op: "alloc", elements: bytes, dtype: "u8" };
+        if bytes > self.total_memory {
+            return Err(too_much); // the driver has other errors for sizes that no device has
+        }
         self.bind("an allocation")?;
-        // SAFETY: neither call reads or writes memory of this process. Memory in stream order is used on this stream
-        // only.
-        let allocated = unsafe {
-            match self.allocates_in_order() {
-                true => result::malloc_async(self.stream.cu_stream(), bytes),
-                false => result::malloc_sync(bytes),
-            }
+        let allocated = match &self.pool {
+            Some(pool) => pool.alloc(bytes, self.stream.cu_stream()),
+            // SAFETY: the call neither reads nor writes memory of this process.
+            None => unsafe { result::malloc_sync(bytes) },
         };
         allocated.map_err(|error| match error.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                Error::OutOfMemory { op: "alloc", elements: bytes, dtype: "u8" }
-            }
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => too_much,
             _ => failed("an allocation", error),
         })
     }
 
     fn free(&self, address: u64) {
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the address is from `alloc`, by the same function of the two, and `Memory` frees it once. The
+            // SAFETY: the address is from `alloc`, from the pool if there is one, and `Memory` frees it once. The
             // asynchronous call takes effect after the work on the stream; the other waits for the device.
             let freed = unsafe {
-                match self.allocates_in_order() {
-                    true => result::free_async(address, self.stream.cu_stream()),
-                    false => result::free_sync(address),
+                match self.pool {
+                    Some(_) => result::free_async(address, self.stream.cu_stream()),
+                    None => result::free_sync(address),
                 }
             };
             // after a failure of the device nothing can be freed, and the next call reports why
@@ -183,16 +177,28 @@ impl Driver for Gpu {
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        self.bind(launch.kernel)?;
-        self.launch_on(self.stream.cu_stream(), launch)
+        let Launch { kernel, grid, block, shared_bytes, args } = *launch;
+        let function = self.modules.function(kernel)?;
+        self.bind(kernel)?;
+        let [grid, block] = [grid, block].map(|[x, y, z]| (x, y, z));
+        let mut parameters = [args.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: `self.modules` keeps the function's module loaded. Every kernel takes one struct by value, and `args`
+        // is that struct (`cuda/args.h`, whose sizes tests compare); the driver copies it before this returns. The
+        // addresses in it are covered by "Safety of a launch" at `Launch`.
+        let launched = unsafe {
+            let stream = self.stream.cu_stream();
+            result::launch_kernel(function, grid, block, shared_bytes, stream, &mut parameters)
+        };
+        launched.map_err(|error| failed(kernel, error))
     }
 
     fn record(&self, launches: &[Launch<'_>]) -> Result<Box<dyn Graph>> {
         self.bind("the recording of a graph")?;
-        for launch in launches {
-            // loading a module is not allowed while launches are captured
-            self.modules.function(launch.kernel, launch.shared_bytes)?;
-        }
-        capture(&self.stream, |stream| launches.iter().try_for_each(|launch| self.launch_on(stream, launch)))
+        let nodes = launches.iter().map(|launch| Ok((self.modules.function(launch.kernel)?, launch)));
+        graph::record(&self.stream, nodes)
+    }
+
+    fn resources(&self, kernel: usize) -> Option<KernelResources> {
+        self.modules.resources(kernel)
     }
 }

@@ -1,6 +1,7 @@
 //! [`Driver`]: the interface of whatever runs the kernels, a GPU or the executor on the CPU.
 #![forbid(unsafe_code)]
 
+use super::kernels::KernelResources;
 use crate::arrays::Result;
 use std::fmt::Debug;
 
@@ -83,6 +84,11 @@ pub(crate) trait Driver: Send + Sync + Debug {
 
     /// Records launches, without running them, as one piece of work that can be run many times.
     fn record(&self, launches: &[Launch<'_>]) -> Result<Box<dyn Graph>>;
+
+    /// What a loaded kernel needs, by its place in [`KERNELS`](super::kernels::KERNELS), if this driver knows.
+    fn resources(&self, _kernel: usize) -> Option<KernelResources> {
+        None
+    }
 }
 
 /// Recorded launches.

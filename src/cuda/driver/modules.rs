@@ -1,155 +1,134 @@
-//! The compiled kernels, loaded into a device.
+//! The kernels, loaded into a device: one module per context, which all backends in that context share.
 
-use super::compile;
-use super::failure::{failed, reason};
+use super::compile::{self, Image};
+use super::failure::{reason, unavailable};
+use super::kernels::{KERNELS, KernelResources, index_of};
 use crate::arrays::{Error, Result};
-use cudarc::driver::{result, sys};
-use std::collections::HashMap;
+use cudarc::driver::{CudaContext, result, sys};
 use std::ffi::CString;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The images in the crate, each for all devices from a compute capability on, the latest first.
-const IMAGES: [((i32, i32), &str); 2] = [
-    ((8, 0), include_str!("../../../cuda/ptx/mamba_kernels.compute_80.ptx")),
-    ((7, 5), include_str!("../../../cuda/ptx/mamba_kernels.compute_75.ptx")),
-];
-
-/// Dynamic shared memory that a kernel may have without opting in: 48 KiB.
-const USUAL_SHARED: u32 = 48 << 10;
-
-/// A module of the device and the kernels that were looked up in it.
+/// The kernels of a module in a context.
 #[derive(Debug)]
 pub(super) struct Modules {
+    /// The module's, which lives as long.
+    context: Arc<CudaContext>,
     module: sys::CUmodule,
-    functions: Mutex<HashMap<String, Function>>,
-    origin: String,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Function {
-    handle: sys::CUfunction,
-    /// The dynamic shared memory that it may have.
-    shared_bytes: u32,
+    /// In the order of [`KERNELS`].
+    functions: [sys::CUfunction; KERNELS.len()],
+    resources: [KernelResources; KERNELS.len()],
+    description: Arc<str>,
 }
 
 // SAFETY: the handles are pointers of the driver, which allows any thread to use them and does its own locking.
 unsafe impl Send for Modules {}
-// SAFETY: as for `Send`; the map is behind a mutex.
+// SAFETY: as for `Send`; nothing changes after `load`.
 unsafe impl Sync for Modules {}
 
+/// Modules that some backend has, by the context and by the origins that were to be tried.
+static LOADED: Mutex<Vec<(Key, Weak<Modules>)>> = Mutex::new(Vec::new());
+
+type Key = (usize, Vec<compile::Origin>);
+
 impl Modules {
-    /// Loads the kernels for the current context, whose device has this compute capability.
+    /// The kernels of a context that is the calling thread's, whose device has this compute capability. They are loaded
+    /// once, however many threads ask for them at a time.
     ///
-    /// In this order: NVRTC, then nvcc, each compiling for exactly this device or taking what an earlier run has
-    /// cached; then the PTX in the crate, which the driver compiles. One that is absent or fails is skipped.
-    /// `MAMBA_KERNELS_CUDA_COMPILER` names the only one to use: `nvrtc`, `nvcc` or `embedded`.
-    pub(super) fn load(capability: (i32, i32)) -> Result<Self> {
-        let wanted = std::env::var(compile::VARIABLE).ok();
+    /// Of the origins that [`compile::origins`] lists, one that is absent or fails is skipped.
+    pub(super) fn of(context: &Arc<CudaContext>, capability: (i32, i32)) -> Result<Arc<Self>> {
+        let refused = |reason: String| unavailable(format!("the kernels cannot be loaded: {reason}"));
+        let origins = compile::origins().map_err(refused)?;
+        // complete after a panic: an entry is added when its module is loaded. The lock is held while a compiler runs.
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|(_, modules)| modules.strong_count() > 0);
+        let key = (context.cu_ctx() as usize, origins);
+        if let Some(modules) = loaded.iter().find(|(own, _)| *own == key).and_then(|(_, it)| it.upgrade()) {
+            return Ok(modules);
+        }
         let mut reasons = Vec::new();
-        for compiler in compile::COMPILERS {
-            if wanted.as_deref().is_some_and(|wanted| wanted != compiler.name()) {
-                continue;
-            }
-            let image = match compiler {
-                compile::Compiler::Embedded => embedded(capability),
-                _ => compiler.image(capability),
-            };
-            match image.and_then(|(image, origin)| Ok((load_image(&image)?, origin))) {
-                Ok((module, origin)) => {
-                    return Ok(Self { module, functions: Mutex::default(), origin });
+        for origin in &key.1 {
+            match origin.image(capability).and_then(|image| Self::load(context, &image)) {
+                Ok(modules) => {
+                    let modules = Arc::new(modules);
+                    loaded.push((key, Arc::downgrade(&modules)));
+                    return Ok(modules);
                 }
-                Err(reason) => reasons.push(format!("{}: {reason}", compiler.name())),
+                Err(reason) => reasons.push(format!("{}: {reason}", origin.name())),
             }
         }
-        if reasons.is_empty() {
-            let names: Vec<&str> = compile::COMPILERS.iter().map(|compiler| compiler.name()).collect();
-            reasons.push(format!("{} must be one of {}", compile::VARIABLE, names.join(", ")));
+        Err(refused(reasons.join("; ")))
+    }
+
+    /// Loads an image and all of its kernels.
+    fn load(context: &Arc<CudaContext>, image: &Image) -> std::result::Result<Self, String> {
+        // SAFETY: the image is complete, from a compiler, a file or the crate, and ends with a NUL. The driver checks it
+        // and copies it before this returns.
+        let module = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) }.map_err(reason)?;
+        // unloads the module if one of its kernels is missing
+        let mut modules = Self {
+            context: context.clone(),
+            module,
+            functions: [std::ptr::null_mut(); KERNELS.len()],
+            resources: [KernelResources { registers: 0, local_bytes: 0, shared_bytes: 0 }; KERNELS.len()],
+            description: image.description.clone(),
+        };
+        for (i, kernel) in KERNELS.into_iter().enumerate() {
+            let name = CString::new(kernel).map_err(|error| error.to_string())?;
+            // SAFETY: the module was loaded above.
+            let function = unsafe { result::module::get_function(module, name) };
+            let function = function.map_err(|error| format!("{kernel}: {}", reason(error)))?;
+            // a driver may put off the loading of a kernel's code until the code is asked about or launched
+            modules.resources[i] =
+                resources(function).map_err(|error| format!("{kernel}: {}", reason(error)))?;
+            modules.functions[i] = function;
         }
-        let reason = format!("the kernels cannot be loaded: {}", reasons.join("; "));
-        Err(Error::Unavailable { backend: "cuda".into(), reason })
+        Ok(modules)
     }
 
     /// The origin of the kernels, in words.
-    pub(super) fn origin(&self) -> &str {
-        &self.origin
+    pub(super) fn description(&self) -> &str {
+        &self.description
     }
 
-    /// A kernel that may have this much dynamic shared memory.
-    pub(super) fn function(&self, kernel: &str, shared_bytes: u32) -> Result<sys::CUfunction> {
-        // the map is consistent even after a panic: entries are inserted last
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = match functions.get(kernel) {
-            Some(&found) => found,
-            None => {
-                let name = CString::new(kernel).map_err(|_| Error::Device {
-                    operation: kernel.into(),
-                    reason: "its name contains a NUL".into(),
-                })?;
-                // SAFETY: the module was loaded by `load` and is unloaded only by `unload`, after which nothing is
-                // launched.
-                let handle = unsafe { result::module::get_function(self.module, name) };
-                let handle = handle.map_err(|error| failed(kernel, error))?;
-                Function { handle, shared_bytes: USUAL_SHARED }
-            }
-        };
-        if found.shared_bytes < shared_bytes {
-            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the handle is of a function of the module, which is loaded.
-            let set = unsafe {
-                result::function::set_function_attribute(found.handle, attribute, shared_bytes as i32)
-            };
-            set.map_err(|error| failed(kernel, error))?;
+    pub(super) fn function(&self, kernel: &str) -> Result<sys::CUfunction> {
+        match index_of(kernel) {
+            Some(index) => Ok(self.functions[index]),
+            None => Err(Error::Device { operation: kernel.into(), reason: "no kernel of this name".into() }),
         }
-        let allowed = found.shared_bytes.max(shared_bytes);
-        functions.insert(kernel.into(), Function { shared_bytes: allowed, ..found });
-        Ok(found.handle)
     }
 
-    /// Unloads the module.
-    ///
-    /// # Safety
-    /// 1. The module's context is current on the calling thread.
-    /// 2. No kernel of the module is running.
-    /// 3. None is launched after this, and this is called once.
-    pub(super) unsafe fn unload(&mut self) {
-        // SAFETY: `load` has loaded the module; by 1 to 3 it is in the current context, unused, and unloaded once.
-        let unloaded = unsafe { result::module::unload(self.module) };
-        // after a failure of the device nothing can be unloaded
-        let _ = unloaded;
+    /// What a kernel needs, by its place in [`KERNELS`].
+    pub(super) fn resources(&self, index: usize) -> Option<KernelResources> {
+        self.resources.get(index).copied()
     }
 }
 
-/// The image in the crate for a device.
-fn embedded(capability: (i32, i32)) -> std::result::Result<(Vec<u8>, String), String> {
-    let ((major, minor), text) = IMAGES
-        .into_iter()
-        .find(|(oldest, _)| *oldest <= capability)
-        .ok_or_else(|| "none for this device".to_string())?;
-    Ok((text.into(), format!("from PTX for compute capability {major}.{minor}")))
-}
-
-/// Loads PTX or machine code into the current context.
-fn load_image(image: &[u8]) -> std::result::Result<sys::CUmodule, String> {
-    let image = [image, &[0]].concat(); // PTX ends with a NUL; machine code holds its length
-    // SAFETY: the image is complete: it is the crate's own, or a compiler made it, and it ends with a NUL. The driver
-    // copies it before this returns.
-    let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
-    module.map_err(reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_device_has_an_image() {
-        for (capability, target) in
-            [((7, 5), "sm_75"), ((8, 6), "sm_80"), ((9, 0), "sm_80"), ((12, 1), "sm_80")]
-        {
-            let (image, _) = embedded(capability).unwrap();
-            let text = String::from_utf8(image).unwrap();
-            assert!(text.contains(&format!(".target {target}")), "{capability:?}");
+impl Drop for Modules {
+    fn drop(&mut self) {
+        // The backends that used the kernels have waited for their work when they were dropped.
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: `load` has loaded the module, in the context that is current now; nothing launches its kernels
+            // any more, and it is unloaded once.
+            let unloaded = unsafe { result::module::unload(self.module) };
+            // after a failure of the device nothing can be unloaded
+            let _ = unloaded;
         }
-        assert!(embedded((7, 0)).is_err());
     }
+}
+
+/// What the driver says of a kernel. Its code is loaded then.
+fn resources(
+    function: sys::CUfunction,
+) -> std::result::Result<KernelResources, cudarc::driver::result::DriverError> {
+    use sys::CUfunction_attribute as Attribute;
+    let attribute = |attribute| {
+        // SAFETY: the function is of a module that is loaded.
+        let value = unsafe { result::function::get_function_attribute(function, attribute) };
+        value.map(|value| value.unsigned_abs())
+    };
+    Ok(KernelResources {
+        registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
+        local_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
+        shared_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+    })
 }

@@ -2,7 +2,8 @@
 //! absent.
 
 use super::failure::{no_device, reason, unavailable};
-use crate::arrays::Result;
+use crate::arrays::{Error, Result};
+use cudarc::driver::result::DriverError;
 use cudarc::driver::{CudaContext, result, sys};
 use std::ffi::c_int;
 
@@ -13,18 +14,28 @@ const OLDEST_DRIVER: c_int = 12000;
 const OLDEST_DEVICE: (i32, i32) = (7, 5);
 
 /// File names of the driver, among those that `cudarc` tries.
-pub(super) const DRIVER: &[&str] =
-    if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so", "libcuda.so.1"] };
+const DRIVER: &[&str] = if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so.1", "libcuda.so"] };
 
-/// File names of NVRTC.
-pub(super) const NVRTC: &[&str] =
-    if cfg!(windows) { &["nvrtc64_120_0.dll"] } else { &["libnvrtc.so", "libnvrtc.so.12", "libnvrtc.so.11"] };
-
-/// Whether one of them can be loaded. With `cuda-linked` a program is linked with them and does not start without them.
-pub(super) fn is_present(names: &[&str]) -> bool {
+/// Whether the driver's library can be loaded. With `cuda-linked` a program is linked with it and does not start without
+/// it.
+fn driver_is_present() -> bool {
     // SAFETY: loading runs the initialisers of NVIDIA's library, which every CUDA program runs; nothing is called yet.
     cfg!(feature = "cuda-linked")
-        || names.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
+        || DRIVER.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok())
+}
+
+/// Why the driver does not start. A toolkit has a library of the driver's name to link programs with, and a search path
+/// that has its folder `stubs` finds that one first.
+fn does_not_start(error: DriverError) -> Error {
+    let stub = sys::CUresult::CUDA_ERROR_STUB_LIBRARY;
+    unavailable(match error.0 == stub {
+        true => {
+            "the libcuda.so that was found is a toolkit's stub, not a driver: remove its folder `stubs` from \
+                 LD_LIBRARY_PATH"
+                .into()
+        }
+        false => format!("NVIDIA's driver does not start: {}", reason(error)),
+    })
 }
 
 /// `12040` as `12.4`.
@@ -34,14 +45,14 @@ fn version(number: c_int) -> String {
 
 /// Checks the library and its version before any other function of it is called.
 fn expect_driver() -> Result<c_int> {
-    if !is_present(DRIVER) {
+    if !driver_is_present() {
         let name = DRIVER[0];
         return Err(unavailable(format!("there is no NVIDIA driver: {name} is not found")));
     }
     let mut found = 0;
     // SAFETY: the library can be loaded, every version of it has this function, and it writes to a live integer.
     let answer = unsafe { sys::cuDriverGetVersion(&mut found) }.result();
-    answer.map_err(|error| unavailable(format!("NVIDIA's driver does not start: {}", reason(error))))?;
+    answer.map_err(does_not_start)?;
     if found < OLDEST_DRIVER {
         let (found, oldest) = (version(found), version(OLDEST_DRIVER));
         let reason = format!(
@@ -56,6 +67,7 @@ fn expect_driver() -> Result<c_int> {
 #[derive(Debug)]
 pub(super) struct ProbedDevice {
     pub(super) ordinal: usize,
+    device: sys::CUdevice,
     name: String,
     pub(super) capability: (i32, i32),
     driver: c_int,
@@ -66,7 +78,10 @@ impl ProbedDevice {
     pub(super) fn new(ordinal: usize) -> Result<Self> {
         use sys::CUdevice_attribute as Attribute;
         let driver = expect_driver()?;
-        result::init().map_err(no_device)?;
+        result::init().map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_STUB_LIBRARY => does_not_start(error),
+            _ => no_device(error),
+        })?;
         let count = CudaContext::device_count().map_err(no_device)?;
         if ordinal as u64 >= count.unsigned_abs().into() {
             return Err(unavailable(format!("there is no CUDA device {ordinal}: the driver has {count}")));
@@ -84,7 +99,13 @@ impl ProbedDevice {
             let reason = format!("{name} has compute capability {major}.{minor}, {oldest}.{least} is needed");
             return Err(unavailable(reason));
         }
-        Ok(Self { ordinal, name, capability: (major, minor), driver })
+        Ok(Self { ordinal, device, name, capability: (major, minor), driver })
+    }
+
+    /// Its bytes of memory.
+    pub(super) fn total_memory(&self) -> Result<usize> {
+        // SAFETY: the driver has returned this device.
+        unsafe { result::device::total_mem(self.device) }.map_err(no_device)
     }
 
     /// One line about it.

@@ -5,15 +5,18 @@ use crate::arrays::{DType, Element, Error, Result, Rows, WeightMatrix, checked_p
 use crate::cuda::args::{
     ConvertArgs, LinearArgs, MOST_X, MOST_Y, epilogue_number, extent, size, type_number,
 };
-use crate::cuda::builder::Cuda;
+use crate::cuda::builder::{Cuda, LinearKernel};
 use crate::cuda::driver::interface::Launch;
 use crate::cuda::memory::view::View;
 use crate::cuda::weights::Weights;
 use crate::cuda::workspace::scratch::Workspace;
 use crate::ops::Epilogue;
 
-/// The most tokens that `mk_linear_few_rows_*` takes.
+/// The most tokens of a block of `mk_linear_few_rows_*`, and of the products that it is chosen for.
 const FEW_ROWS: usize = 8;
+
+/// The most columns of a weight: the kernels count them, and up to a stage beyond the last, in 32 bits.
+const MOST_FEATURES: usize = i32::MAX as usize - 1023;
 
 /// What the product reads.
 pub(super) struct Operands<'a, 'v, T: Element> {
@@ -51,7 +54,7 @@ impl<T: Element> Operands<'_, '_, T> {
     }
 }
 
-/// Runs the kernel that suits the sizes.
+/// Runs the kernel that suits the sizes, or the one that the backend was told to use.
 pub(super) fn run(
     cuda: &Cuda,
     op: &'static str,
@@ -61,40 +64,47 @@ pub(super) fn run(
 ) -> Result<()> {
     let [tokens, in_features, out_features] =
         [args.tokens, args.in_features, args.out_features].map(|size| size as usize);
-    if in_features > i32::MAX as usize {
-        return Err(Error::argument(op, "weight", "fewer than 2^31 columns", in_features));
+    if in_features > MOST_FEATURES {
+        let expected = format_args!("at most {MOST_FEATURES} columns").to_string();
+        return Err(Error::argument(op, "weight", expected, in_features));
     }
     if tokens == 0 || out_features == 0 {
         return Ok(());
     }
     let tiles = |side: usize| (tokens.div_ceil(side), out_features.div_ceil(side));
+    let geometry = |(x, y)| Ok([extent(op, "input", x, MOST_X)?, extent(op, "weight", y, MOST_Y)?, 1]);
     let tensor_cores = match weight.dtype() {
         DType::BF16 => Some("mk_linear_tensor_cores_bf16"),
         DType::F16 => Some("mk_linear_tensor_cores_f16"),
         _ => None,
     };
-    let (kernel, (x, y), threads, shared_bytes) = match tensor_cores {
-        _ if tokens <= FEW_ROWS => {
+    let exact = cuda.linear_kernel.unwrap_or_else(|| {
+        let (x, y) = tiles(128);
+        match x.saturating_mul(y) >= cuda.device.driver.multiprocessors() as usize {
+            _ if tokens <= FEW_ROWS => LinearKernel::FewRows,
+            true => LinearKernel::Exact128,
+            false => LinearKernel::Exact64,
+        }
+    });
+    let inexact = cuda.tensor_cores && cuda.linear_kernel.is_none() && tokens > FEW_ROWS && in_features > 0;
+    let (kernel, grid, threads, shared_bytes) = match (tensor_cores.filter(|_| inexact), exact) {
+        (Some(kernel), _) => {
+            align_input(cuda, op, &mut args, workspace)?;
+            (kernel, geometry(tiles(128))?, 256, 49152)
+        }
+        (None, LinearKernel::FewRows) => {
             let kernel = match weight.dtype() {
                 DType::BF16 => "mk_linear_few_rows_bf16",
                 DType::F16 => "mk_linear_few_rows_f16",
                 _ => "mk_linear_few_rows_f32",
             };
-            (kernel, (out_features.div_ceil(16), 1), 128, 0)
+            let [x, y] = [out_features.div_ceil(16), tokens.div_ceil(FEW_ROWS)];
+            let grid = [extent(op, "weight", x, MOST_X)?, extent(op, "input", y, MOST_Y)?, 1];
+            (kernel, grid, 128, 0)
         }
-        Some(kernel) if cuda.tensor_cores && in_features > 0 => {
-            align_input(cuda, op, &mut args, workspace)?;
-            (kernel, tiles(128), 256, 49152)
-        }
-        _ => {
-            let (x, y) = tiles(128);
-            match x.saturating_mul(y) >= cuda.device.driver.multiprocessors() as usize {
-                true => ("mk_linear_exact_128", (x, y), 256, 32768),
-                false => ("mk_linear_exact_64", tiles(64), 256, 16384),
-            }
-        }
+        (None, LinearKernel::Exact128) => ("mk_linear_exact_128", geometry(tiles(128))?, 256, 32768),
+        (None, LinearKernel::Exact64) => ("mk_linear_exact_64", geometry(tiles(64))?, 256, 16384),
     };
-    let grid = [extent(op, "input", x, MOST_X)?, extent(op, "weight", y, MOST_Y)?, 1];
     let block = [threads, 1, 1];
     let args = bytemuck::bytes_of(&args);
     workspace.launch(&cuda.device, op, &Launch { kernel, grid, block, shared_bytes, args })

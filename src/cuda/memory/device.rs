@@ -3,7 +3,8 @@
 
 use super::on_device::OnDevice;
 use crate::arrays::{Error, Result, Rows, Scalar, Storage};
-use crate::cuda::driver::interface::Driver;
+use crate::cuda::driver::interface::{Driver, Graph, Launch};
+use crate::cuda::driver::kernels::{KERNELS, index_of};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ pub(crate) struct Device {
     pub driver: Box<dyn Driver>,
     id: u64,
     steps: Mutex<Steps>,
+    /// How often each of [`KERNELS`] was launched or recorded.
+    launches: [AtomicU64; KERNELS.len()],
 }
 
 /// The steps that are being collected, and the memory that has been freed meanwhile, which their launches may use.
@@ -65,7 +68,34 @@ impl Drop for OpenStep {
 impl Device {
     pub fn new(driver: Box<dyn Driver>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { driver, id: NEXT.fetch_add(1, Ordering::Relaxed), steps: Mutex::default() })
+        let (id, launches) =
+            (NEXT.fetch_add(1, Ordering::Relaxed), [const { AtomicU64::new(0) }; KERNELS.len()]);
+        Arc::new(Self { driver, id, steps: Mutex::default(), launches })
+    }
+
+    /// Runs a kernel.
+    pub fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.driver.launch(launch)?;
+        self.count(launch);
+        Ok(())
+    }
+
+    /// Records launches, to be run many times.
+    pub fn record(&self, launches: &[Launch<'_>]) -> Result<Box<dyn Graph>> {
+        let graph = self.driver.record(launches)?;
+        launches.iter().for_each(|launch| self.count(launch));
+        Ok(graph)
+    }
+
+    fn count(&self, launch: &Launch<'_>) {
+        if let Some(index) = index_of(launch.kernel) {
+            self.launches[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a kernel was launched or recorded, by its place in [`KERNELS`].
+    pub fn launches_of(&self, kernel: usize) -> u64 {
+        self.launches[kernel].load(Ordering::Relaxed)
     }
 
     fn steps(&self) -> MutexGuard<'_, Steps> {

@@ -1,39 +1,18 @@
-//! `mk_argmax`, which no op of the backend launches yet, on the checked executor.
+//! [`Cuda::argmax`] on the checked executor.
 
-use crate::cuda::driver::executor::device::{Check, Executor};
-use crate::cuda::driver::interface::{Driver, Launch};
-use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+use crate::arrays::{Error, Rows};
+use crate::backend::Backend;
+use crate::cuda::Cuda;
 
-/// `ArgmaxArgs` of `cuda/args.h`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct ArgmaxArgs {
-    input: u64,
-    output: u64,
-    stride: i64,
-    columns: i64,
-    type_number: u32,
-    reserved: u32,
-}
-
-/// The column that the kernel finds in each row of f32 values.
+/// The column that the kernel finds in each row.
 fn argmax(rows: &[Vec<f32>]) -> Vec<u32> {
-    let (executor, columns) = (Executor::new(Check::Checked).unwrap(), rows[0].len());
-    let mut found = vec![7u32; rows.len()];
-    let input = executor.alloc(rows.len() * columns * 4).unwrap();
-    let output = executor.alloc(found.len() * 4).unwrap();
-    executor.upload(cast_slice(&rows.concat()), input).unwrap();
-    let (stride, columns) = (columns as i64, columns as i64);
-    let args = ArgmaxArgs { input, output, stride, columns, type_number: 0, reserved: 0 };
-    let launch = Launch {
-        kernel: "mk_argmax",
-        grid: [rows.len() as u32, 1, 1],
-        block: [256, 1, 1],
-        shared_bytes: 0,
-        args: bytemuck::bytes_of(&args),
-    };
-    executor.launch(&launch).unwrap();
-    executor.download(output, cast_slice_mut(&mut found)).unwrap();
+    let (cuda, columns) = (Cuda::builder().executor().build().unwrap(), rows[0].len());
+    let input = cuda.upload(&rows.concat()).unwrap();
+    let mut output = cuda.upload(&vec![7u32; rows.len()]).unwrap();
+    let input = Rows::new(cuda.view(&input), rows.len(), columns).unwrap();
+    cuda.argmax(input, cuda.view_mut(&mut output), &mut Default::default()).unwrap();
+    let mut found = vec![0; rows.len()];
+    cuda.read(cuda.view(&output), &mut found).unwrap();
     found
 }
 
@@ -60,4 +39,23 @@ fn a_row_that_has_no_largest_number() {
         row[299] = refused;
         assert_eq!(argmax(&[vec![0.5; 300], row]), [0, u32::MAX]);
     }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let cuda = Cuda::builder().executor().build().unwrap();
+    let other = Cuda::builder().executor().build().unwrap();
+    let input = cuda.upload(&[1.0f32; 6]).unwrap();
+    let [mut three, mut two] = [3, 2].map(|len| cuda.zeros::<u32>(len).unwrap());
+    let mut foreign = other.zeros::<u32>(2).unwrap();
+    let refused = |rows, cols, output| {
+        let input = Rows::new(cuda.view(&input), rows, cols).unwrap();
+        match cuda.argmax(input, output, &mut Default::default()) {
+            Err(Error::Argument { op: "argmax", argument, .. }) => argument,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(2, 3, cuda.view_mut(&mut three)), "output");
+    assert_eq!(refused(2, 0, cuda.view_mut(&mut two)), "input");
+    assert_eq!(refused(2, 3, other.view_mut(&mut foreign)), "output");
 }

@@ -25,7 +25,8 @@ impl Counted {
     fn new(inexact: bool) -> Self {
         let executor = Executor::new(Check::Checked).unwrap();
         let device = Device::new(Box::new(executor.clone()));
-        let cuda = Cuda { device, name: "cuda-executor", tensor_cores: inexact, parallel_scan: inexact };
+        let (tensor_cores, parallel_scan) = (inexact, inexact);
+        let cuda = Cuda { device, name: "cuda-executor", tensor_cores, parallel_scan, linear_kernel: None };
         Self { cuda, executor }
     }
 
@@ -279,7 +280,9 @@ fn embedding_reads_and_writes_once() {
 /// The structs of the host are those of the compiled kernels.
 #[test]
 fn argument_structs_have_the_sizes_of_the_kernels() {
-    use crate::cuda::args::{ConvArgs, ConvertArgs, EmbeddingArgs, LinearArgs, NormArgs, ScanArgs};
+    use crate::cuda::args::{
+        ArgmaxArgs, ConvArgs, ConvertArgs, EmbeddingArgs, LinearArgs, NormArgs, ScanArgs,
+    };
     let linear = [
         "mk_linear_exact_128",
         "mk_linear_exact_64",
@@ -293,6 +296,7 @@ fn argument_structs_have_the_sizes_of_the_kernels() {
         (&["mk_scan_exact_4", "mk_scan_chunk_16", "mk_scan_combine"], size_of::<ScanArgs>()),
         (&["mk_rms_norm"], size_of::<NormArgs>()),
         (&["mk_embedding"], size_of::<EmbeddingArgs>()),
+        (&["mk_argmax"], size_of::<ArgmaxArgs>()),
     ] {
         for kernel in kernels {
             assert_eq!(Executor::args_size(kernel), size as i64, "{kernel}");

@@ -7,8 +7,12 @@ use crate::cuda::driver::interface::{Graph, Launch, RecordedLaunch};
 use crate::cuda::memory::device::{Device, Memory, OpenStep};
 use std::sync::Arc;
 
-/// Tables and graphs that a workspace keeps. Each serving loop has few shapes of batches at a time.
-const KEPT: usize = 8;
+/// Tables of spans that a workspace keeps: calls that follow each other have few batches.
+const TABLES: usize = 8;
+
+/// Graphs of steps that a workspace keeps: one per number of sequences that a serving loop may have at a time. To record
+/// one anew costs as much as several steps.
+const GRAPHS: usize = 64;
 
 /// Scratch memory of [`Cuda`](crate::Cuda)'s ops. It grows to what a call needs and is kept for the next.
 #[derive(Debug, Default)]
@@ -116,7 +120,7 @@ impl Workspace {
                 let spans = cut_into_spans(batch, cut);
                 let mut table = SpanTable::new(device, op, spans.len(), cut)?;
                 table.fill(batch, &spans)?;
-                if self.tables.len() >= KEPT {
+                if self.tables.len() >= TABLES {
                     self.tables.remove(0);
                 }
                 table
@@ -135,7 +139,7 @@ impl Workspace {
         launch: &Launch<'_>,
     ) -> Result<()> {
         self.on(device, op)?;
-        let Some(step) = &mut self.step else { return device.driver.launch(launch) };
+        let Some(step) = &mut self.step else { return device.launch(launch) };
         step.launches.push(RecordedLaunch::new(launch));
         Ok(())
     }
@@ -175,8 +179,8 @@ impl Workspace {
             }
             None => {
                 let borrowed: Vec<Launch<'_>> = launches.iter().map(RecordedLaunch::launch).collect();
-                let graph = device.driver.record(&borrowed)?;
-                if self.graphs.len() == KEPT {
+                let graph = device.record(&borrowed)?;
+                if self.graphs.len() >= GRAPHS {
                     self.graphs.remove(0);
                 }
                 self.graphs.push((launches, graph));
@@ -198,7 +202,7 @@ mod tests {
     fn tables_of_steps_do_not_pile_up() {
         let cuda = Cuda::builder().executor().build().unwrap();
         let mut workspace = Workspace::default();
-        for _ in 0..2 * KEPT {
+        for _ in 0..2 * TABLES {
             let two = |workspace: &mut Workspace| {
                 let tables =
                     [(); 2].map(|()| workspace.spans(&cuda.device, "test", &Batch::single(3), WHOLE));
@@ -208,6 +212,6 @@ mod tests {
             };
             cuda.step::<Error>(&mut workspace, two).unwrap();
         }
-        assert_eq!((workspace.tables.len(), workspace.step_tables.len()), (KEPT, 1));
+        assert_eq!((workspace.tables.len(), workspace.step_tables.len()), (TABLES, 1));
     }
 }

@@ -27,7 +27,8 @@ pub struct Layout {
 
 impl Layout {
     pub const DENSE: Layout = Layout { before: 0, gap: 0, after: 0 };
-    /// Of vectors: never at the start of an allocation, so that no kernel may count on alignment.
+    /// Of vectors, unless a case says otherwise: never at the start of an allocation, so that no kernel may count on
+    /// alignment.
     const VECTOR: Layout = Layout { before: 3, gap: 0, after: 5 };
 }
 

@@ -8,7 +8,10 @@ use crate::skip::{self, say};
 use mamba_kernels::cpu::Isa;
 use mamba_kernels::{Cpu, Reference};
 #[cfg(feature = "cuda")]
-use mamba_kernels::{Cuda, cuda::CudaBuilder};
+use mamba_kernels::{
+    Cuda,
+    cuda::{CudaBuilder, LinearKernel},
+};
 
 /// The CPU backend on an instruction set, with 1, 2 and 3 threads; or `None`, and a line that says so.
 pub fn cpu(name: &str) -> Option<Vec<Device<Cpu>>> {
@@ -54,6 +57,16 @@ pub fn cuda_inexact(name: &str) -> Option<Vec<Device<Cuda>>> {
         "cuda-executor" => built(name, vec![choose(Cuda::builder().executor())]),
         _ => built(name, vec![choose(Cuda::builder())]),
     }
+}
+
+/// The exact forms of the matrix product, each for all sizes. The executor checks them.
+#[cfg(feature = "cuda")]
+pub fn cuda_forms(name: &str) -> Option<Vec<Device<Cuda>>> {
+    let builder = match name {
+        "cuda-executor" => Cuda::builder().executor(),
+        _ => Cuda::builder(),
+    };
+    built(name, LinearKernel::ALL.map(|kernel| builder.linear_kernel(kernel)).into())
 }
 
 /// The backends, and a line that says what they run on; or `None`, and a line that says why they do not.

@@ -18,6 +18,15 @@ pub fn layouts() -> impl Strategy<Value = Layout> {
     ]
 }
 
+/// A layout at a multiple of 16 bytes, whatever the type.
+pub const ALIGNED: Layout = Layout { before: 8, gap: 0, after: 5 };
+
+/// Layouts whose rows are all at multiples of 16 bytes, if the columns are a multiple of eight.
+pub fn aligned_layouts() -> impl Strategy<Value = Layout> {
+    let layout = |(before, gap, after)| Layout { before: 8 * before, gap: 8 * gap, after };
+    (0..3usize, 0..3usize, 0..20usize).prop_map(layout)
+}
+
 /// Channels: multiples of lanes and their neighbours, and any others.
 pub fn channels() -> impl Strategy<Value = usize> {
     prop_oneof![1..=9usize, select(vec![15, 16, 17, 31, 32, 33]), 1..=70usize, select(vec![63, 64, 65])]

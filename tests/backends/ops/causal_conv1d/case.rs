@@ -17,6 +17,8 @@ pub struct Spec {
     d_conv: usize,
     dtype: DType,
     layouts: [Layout; 2],
+    /// Of weight, bias and state: at a multiple of 16 bytes, as the arrays of a model are.
+    aligned: bool,
     bias: bool,
     silu: bool,
     state: bool,
@@ -37,6 +39,13 @@ pub struct CausalConv1d {
 }
 
 impl CausalConv1d {
+    /// The length of each sequence and whether it is padding. No gaps; all arrays at multiples of 16 bytes.
+    #[allow(dead_code, reason = "the check of a GPU has shapes of its own")]
+    pub fn dense_spec(sequences: &[(usize, bool)], channels: usize, d_conv: usize, dtype: DType) -> Spec {
+        let (sequences, layouts) = (sequences.to_vec(), [Layout::DENSE; 2]);
+        Spec { sequences, channels, d_conv, dtype, layouts, aligned: true, ..Self::complete() }
+    }
+
     fn run_as<B: Backend, T: Element>(&self, device: &Device<B>) -> (Result<()>, Outcome) {
         let batch = self.sequences.batch();
         let input = Placed::<B, T>::input(device, &self.input);
@@ -66,26 +75,33 @@ impl Case for CausalConv1d {
     const WRONG: &'static [Wrong<Self>] = super::refusals::WRONG;
 
     fn specs() -> BoxedStrategy<Spec> {
-        let shape = (shapes::sequences(), shapes::channels(), 1..=6usize, shapes::dtypes());
-        let layouts = prop::array::uniform2(shapes::layouts());
-        (shape, layouts, any::<(bool, bool, bool)>(), any::<u64>())
-            .prop_map(|((sequences, channels, d_conv, dtype), layouts, (bias, silu, state), seed)| Spec {
-                sequences,
-                channels,
-                d_conv,
-                dtype,
-                layouts,
-                bias,
-                silu,
-                state,
-                seed,
-            })
+        let any_place = (shapes::channels(), prop::array::uniform2(shapes::layouts()), Just(false));
+        // channels, strides and addresses that wide accesses suit, whatever the type
+        let aligned = (1..=12usize, prop::array::uniform2(shapes::aligned_layouts()))
+            .prop_map(|(eights, layouts)| (8 * eights, layouts, true));
+        let places = prop_oneof![2 => any_place, 1 => aligned];
+        let shape = (shapes::sequences(), 1..=6usize, shapes::dtypes());
+        (shape, places, any::<(bool, bool, bool)>(), any::<u64>())
+            .prop_map(
+                |((sequences, d_conv, dtype), (channels, layouts, aligned), (bias, silu, state), seed)| {
+                    Spec { sequences, channels, d_conv, dtype, layouts, aligned, bias, silu, state, seed }
+                },
+            )
             .boxed()
     }
 
     fn large() -> Vec<Spec> {
         let sequences = vec![(260, false)];
-        vec![Spec { sequences, channels: 261, ..Self::complete() }]
+        let mut specs = vec![Spec { sequences, channels: 261, ..Self::complete() }];
+        // whole warps of aligned channels and a part of one; lengths about the spans of 64 rows, with padding between
+        let lengths: Vec<(usize, bool)> =
+            [1, 63, 64, 65, 130].into_iter().zip([false, false, true, false, false]).collect();
+        for (dtype, channels, d_conv) in
+            [(DType::BF16, 256, 4), (DType::F16, 512, 3), (DType::BF16, 1000, 2), (DType::F32, 512, 4)]
+        {
+            specs.push(Self::dense_spec(&lengths, channels, d_conv, dtype));
+        }
+        specs
     }
 
     fn complete() -> Spec {
@@ -95,6 +111,7 @@ impl Case for CausalConv1d {
             d_conv: 4,
             dtype: DType::F32,
             layouts: [Layout { before: 1, gap: 2, after: 3 }; 2],
+            aligned: false,
             bias: true,
             silu: true,
             state: true,
@@ -107,17 +124,17 @@ impl Case for CausalConv1d {
     }
 
     fn draw(spec: &Spec, draw: &mut Draw) -> Self {
-        let Spec { channels, d_conv, dtype, .. } = *spec;
+        let Spec { channels, d_conv, dtype, aligned, .. } = *spec;
         let sequences = draw.sequences(&spec.sequences);
         let shape = (sequences.tokens(), channels);
         let [input, output] = spec.layouts;
-        let vector = Matrix::vector(vec![]).layout;
+        let vector = if aligned { shapes::ALIGNED } else { Matrix::vector(vec![]).layout };
         let pool = (sequences.pool, (d_conv - 1) * channels);
         Self {
             sequences,
             input: draw.matrix(shape, dtype, input, -2.0..2.0),
             weight: draw.matrix((d_conv, channels), DType::F32, vector, -1.0..1.0),
-            bias: spec.bias.then(|| draw.vector(channels, -1.0..1.0)),
+            bias: spec.bias.then(|| Matrix { layout: vector, ..draw.vector(channels, -1.0..1.0) }),
             activation: if spec.silu { Activation::Silu } else { Activation::Identity },
             state: spec.state.then(|| draw.matrix(pool, DType::F32, vector, -2.0..2.0)),
             output: draw.matrix(shape, dtype, output, 5.0..6.0),

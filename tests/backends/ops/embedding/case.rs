@@ -27,6 +27,12 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// `tokens, vocab, d_model`; the types of the weight and the output. No gaps.
+    #[allow(dead_code, reason = "the check of a GPU has shapes of its own")]
+    pub fn dense_spec(shape: (usize, usize, usize), dtypes: (DType, DType)) -> Spec {
+        Spec { shape, dtypes, layouts: [Layout::DENSE; 2], ..Self::complete() }
+    }
+
     fn run_as<B: Backend, U: Element>(&self, device: &Device<B>, packer: &B) -> (Result<()>, Outcome) {
         // a token out of any vocabulary on either side
         let host: Vec<u32> = [&[u32::MAX], &self.tokens[..], &[u32::MAX]].concat();

@@ -33,6 +33,16 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// `tokens, in_features, out_features`; the types of the input, the weight and the output. No gaps.
+    #[allow(dead_code, reason = "the check of a GPU has shapes of its own")]
+    pub fn dense_spec(
+        shape: (usize, usize, usize),
+        dtypes: (DType, DType, DType),
+        epilogue: Epilogue,
+    ) -> Spec {
+        Spec { shape, dtypes, epilogue, layouts: [Layout::DENSE; 3], ..Self::complete() }
+    }
+
     fn run_as<B: Backend, T: Element, U: Element>(
         &self,
         device: &Device<B>,

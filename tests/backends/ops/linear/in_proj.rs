@@ -32,6 +32,12 @@ pub struct InProj {
 }
 
 impl InProj {
+    /// `tokens, d_model, d_inner`; the types of the input and outputs, and of the weight. No gaps, no bias.
+    #[allow(dead_code, reason = "the check of a GPU has shapes of its own")]
+    pub fn dense_spec(shape: (usize, usize, usize), dtypes: (DType, DType)) -> Spec {
+        Spec { shape, dtypes, bias: false, layouts: [Layout::DENSE; 4], ..Self::complete() }
+    }
+
     /// The two linears that write `x` and `z`.
     pub fn halves(&self) -> [Linear; 2] {
         let d_inner = self.x.cols;

@@ -54,6 +54,13 @@ pub struct SelectiveScan {
 }
 
 impl SelectiveScan {
+    /// The length of each sequence and whether it is padding; one group; no gaps.
+    #[allow(dead_code, reason = "the check of a GPU has shapes of its own")]
+    pub fn dense_spec(sequences: &[(usize, bool)], channels: usize, d_state: usize, dtype: DType) -> Spec {
+        let (sequences, layouts) = (sequences.to_vec(), [Layout::DENSE; 6]);
+        Spec { sequences, width: channels, n_groups: 1, d_state, dtype, layouts, ..Self::complete() }
+    }
+
     fn run_as<B: Backend, T: Element>(&self, device: &Device<B>) -> (Result<()>, Outcome) {
         let vector = |matrix: &Option<Matrix>| matrix.as_ref().map(|m| Placed::<B, f32>::input(device, m));
         let batch = self.sequences.batch();

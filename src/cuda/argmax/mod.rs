@@ -1,0 +1,3 @@
+//! `argmax`: see [`forward`].
+
+mod forward;
