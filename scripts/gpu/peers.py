@@ -196,13 +196,18 @@ class Build:
     """The compilers, in the background, while other peers are timed."""
 
     def __init__(self, folder, limit):
-        self.folder, self.end = folder, time.monotonic() + limit
+        self.folder, self.end, self.loaded = folder, time.monotonic() + limit, {}
         command = [sys.executable, __file__, "--folder", folder, "--build"]
         self.process = subprocess.Popen(
             ["nice", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
 
     def library(self, name):
+        if name not in self.loaded:
+            self.loaded[name] = self.load(name)
+        return self.loaded[name]
+
+    def load(self, name):
         path = libraries(self.folder)[name][0]
         while self.process.poll() is None and not path.exists() and time.monotonic() < self.end:
             time.sleep(0.2)
