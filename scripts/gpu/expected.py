@@ -166,7 +166,7 @@ def scan(channels, tokens, sequences, mode, card):
         work = CHUNKED * SCAN_INSTRUCTIONS * tokens * sequences * groups * SCAN_WARPS
         terms = {"issue": work / (SMS * SCHEDULERS * MANY) / CLOCK, "memory": (moved + again) / COPY[card]}
         limit, seconds = largest(terms)
-        return Estimate("scan, chunked", blocks, limit, 3 * (NODE + start) + seconds)
+        return Estimate("chunked", blocks, limit, 3 * (NODE + start) + seconds)
     blocks = sequences * groups
     waves = ceil_div(blocks, SMS * SCAN_RESIDENT)
     terms = {
@@ -177,7 +177,7 @@ def scan(channels, tokens, sequences, mode, card):
     few = blocks * SCAN_WARPS < 2 * SMS * SCHEDULERS
     limit, seconds = largest(terms)
     limit = "few warps" if limit == "issue" and few else limit
-    return Estimate("scan_exact_4", blocks, limit, NODE + (start if limit != "latency" else 0) + seconds)
+    return Estimate("exact", blocks, limit, NODE + (start if limit != "latency" else 0) + seconds)
 
 
 def estimate(op, model, tokens, sequences, mode="exact", card="h100"):
