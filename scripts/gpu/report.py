@@ -254,9 +254,9 @@ def document(parts, unusable):
     if found:
         text += ["## Kernels", ""]
         text += ["Times in microseconds. The limit is the measured ceiling that allows the least; the share is of it."]
-        text += ["After a peer's time is ours over it. Expected is what `scripts/gpu/expected.py` says."]
+        text += ["After a peer's time is ours over it. The last ratio is to what `expected.py` says."]
         text += [""]
-        head = ["op", "kernel", "mode", "types", "us", "host us", "limit", "of it", "peers", "expected", "us / expected"]
+        head = ["op", "kernel", "mode", "types", "us", "host us", "limit", "of it", "peers", "expected", "ratio"]
         for case in dict.fromkeys((r["model"], r["tokens"], r["sequences"]) for r in found):
             rows = [time_cells(r) for r in found if (r["model"], r["tokens"], r["sequences"]) == case]
             text += [f"{case[0]}, {case[2]} sequences of {case[1]} tokens:", "", table(head, rows), ""]
