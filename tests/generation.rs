@@ -11,7 +11,7 @@ type Model = Mamba<Reference>;
 
 fn model() -> Model {
     let dir = Path::new("tests/data/hf_tied_n16_k4");
-    Mamba::load(Reference, &dir).unwrap()
+    Mamba::load(Reference, dir).unwrap()
 }
 
 const PROMPT: [u32; 5] = [3, 1, 4, 1, 5];

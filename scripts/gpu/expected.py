@@ -216,6 +216,33 @@ def expected_us(op, model, tokens, sequences, mode="exact", card="h100"):
         return None
 
 
+# What an H100 allows at best, as docs/cuda.md says: bytes and operations per second, and the four cycles of a dependent
+# multiply-add at 1.98 GHz, of which a product has a chain of k.
+BEST_BYTES, BEST_FLOPS, BEST_TENSOR, BEST_CHAIN = 3.35e12, 66.9e12, 989e12, 4 / 1.98e9
+
+
+def bound_us(op, model, tokens, sequences, mode="exact"):
+    """The least time of a call: bytes that must move once, arithmetic, or the chain of a sum."""
+    d_model, d_inner, dt_rank, _ = MODELS[model]
+    rows = tokens * sequences
+    shapes = {"in_proj": (d_model, 2 * d_inner), "x_proj": (d_inner, dt_rank + 2 * STATES), "dt_proj": (dt_rank, d_inner),
+              "out_proj": (d_inner, d_model), "lm_head": (d_model, VOCAB)}
+    if op in shapes:
+        k, n = shapes[op]
+        fast = mode == "fast" and rows > FEW_ROWS
+        residual = 4 * rows * n if op == "out_proj" else 0
+        moved = 2 * n * k + 4 * rows * (n + k) + residual + (4 * rows * k if fast else 0)  # mk_convert: 2 bytes out and in
+        flops = 2 * rows * k * n / (BEST_TENSOR if fast else BEST_FLOPS)
+        return max(moved / BEST_BYTES, flops, 0 if fast else k * BEST_CHAIN) * 1e6
+    states = 4 * STATES * d_inner
+    moved = {
+        "causal_conv1d": 8 * rows * d_inner + 8 * sequences * (TAPS - 1) * d_inner,
+        "selective_scan": 4 * rows * (4 * d_inner + 2 * STATES) + states * (1 + 2 * sequences),
+        "rms_norm": 8 * rows * d_model,
+    }[op]
+    return moved / BEST_BYTES * 1e6
+
+
 LAYER = ["rms_norm", "in_proj", "causal_conv1d", "x_proj", "dt_proj", "selective_scan", "out_proj"]
 
 
@@ -238,7 +265,8 @@ def show(value):
 
 
 def table(tokens, sequences):
-    lines = ["| per layer, us | 130m: blocks | limit | expected | 2.8b: blocks | limit | expected |", "|---" * 7 + "|"]
+    lines = ["| per layer, us | 130m: blocks | bound | limit | expected | 2.8b: blocks | bound | limit | expected |"]
+    lines.append("|---" * 9 + "|")
     ops = LAYER + ([] if tokens > 1 else ["lm_head"])
     for op in ops:
         modes = ["exact"]
@@ -249,13 +277,14 @@ def table(tokens, sequences):
             kernel = "" if op in ("rms_norm", "causal_conv1d") else f", {found[0].kernel}"
             if found[0].kernel != found[1].kernel:
                 kernel = f", {found[0].kernel} and {found[1].kernel}"
-            cells = [f"{e.blocks} | {e.limit} | {show(e.us)}" for e in found]
+            bounds = [bound_us(op, model, tokens, sequences, mode) for model in MODELS]
+            cells = [f"{e.blocks} | {show(b)} | {e.limit} | {show(e.us)}" for e, b in zip(found, bounds)]
             lines.append(f"| `{op}`{kernel} | {' | '.join(cells)} |")
     for mode in ["exact", "fast"]:
         cells = []
         for model in MODELS:
             us = model_us(model, tokens, sequences, mode)
-            cells.append(f"| {tokens * sequences / us * 1e6:.0f} tokens/s | {us * 1e-3:.2f} ms")
+            cells.append(f"| | {tokens * sequences / us * 1e6:.0f} tokens/s | {us * 1e-3:.2f} ms")
         if tokens * sequences > FEW_ROWS or mode == "exact":
             lines.append(f"| whole model, {mode} | {' | '.join(cells)} |")
     return "\n".join(lines)

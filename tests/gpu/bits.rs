@@ -91,7 +91,7 @@ pub fn checks(target: &Target) -> Vec<NamedCheck<'_>> {
 fn products(checks: &mut Checks<'_>, shape: &Shape, all: bool) {
     let Shape { name, d_model, d_inner, dt_rank, vocab, .. } = *shape;
     let target = checks.target;
-    let tokens: &[usize] = match (target.dry, all) {
+    let tokens: &[usize] = match (target.small, all) {
         (true, _) => &[1, 8, 9, 130],
         (_, true) => &[1, 2, 7, 8, 9, 64, 300, 2048],
         _ => &[1, 9, 300],

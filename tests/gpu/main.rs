@@ -1,9 +1,9 @@
-//! `gpu_check`: what `scripts/gpu/run.sh` runs on a machine with a GPU, or for a dry run on the executor.
+//! `gpu_check`: what `scripts/gpu/run.sh` runs on a machine with a GPU, or for a dry run on the executor's driver.
 //!
 //! ```text
-//! gpu_check PART... [--executor] [--list] [--threads N]
+//! gpu_check PART... [--small] [--list] [--threads N]
 //! ```
-//! Each part writes its results as JSON lines to the file named by `RESULTS`, or to standard output:
+//! `--small` is for the executor, which is slow. //! Each part writes its results as JSON lines to the file named by `RESULTS`, or to standard output:
 //! - `smoke`: one op, where the kernels come from, and what each needs;
 //! - `bits`: every op, type and form against the CPU, in the shapes of two models; fails unless every kernel has run;
 //! - `model`: a whole model with random weights, prefill and decode, logits and states, against the CPU;
@@ -57,11 +57,11 @@ const PARTS: [&str; 7] = ["smoke", "bits", "model", "times", "speed", "sanitize"
 
 fn main() -> ExitCode {
     let mut parts = Vec::new();
-    let (mut dry, mut list, mut threads) = (false, false, 1);
+    let (mut small, mut list, mut threads) = (false, false, 1);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--executor" => dry = true,
+            "--small" => small = true,
             "--list" => list = true,
             "--threads" => match arguments.next().and_then(|number| number.parse().ok()) {
                 Some(number) => threads = number,
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     if parts.is_empty() {
         return usage("no part is named");
     }
-    let (target, records) = (Target::new(dry), Records::new());
+    let (target, records) = (Target::new(small), Records::new());
     if list {
         for (name, _) in bits::checks(&target) {
             println!("{name}");
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 }
 
 fn usage(problem: &str) -> ExitCode {
-    eprintln!("gpu_check: {problem}\nusage: gpu_check PART... [--executor] [--list] [--threads N]");
+    eprintln!("gpu_check: {problem}\nusage: gpu_check PART... [--small] [--list] [--threads N]");
     eprintln!("parts: {}", PARTS.join(", "));
     ExitCode::from(2)
 }

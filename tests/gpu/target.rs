@@ -1,4 +1,4 @@
-//! What the check runs on: a GPU, or for a dry run the executor with sizes that it can do.
+//! The device that the check runs on, and its sizes: those of real models, or for a dry run what the executor can do.
 
 use crate::harness::arrays::Device;
 use mamba_kernels::cuda::CudaBuilder;
@@ -24,34 +24,34 @@ const SMALL: Shape =
     Shape { name: "130m", d_model: 768, d_inner: 1536, dt_rank: 48, layers: 24, vocab: 50280 };
 const LARGE: Shape =
     Shape { name: "2.8b", d_model: 2560, d_inner: 5120, dt_rank: 160, layers: 64, vocab: 50280 };
-/// Sizes of a dry run. 288 channels are a whole warp of the wide convolution and a part of one.
-const DRY: Shape = Shape { name: "dry", d_model: 48, d_inner: 288, dt_rank: 3, layers: 2, vocab: 160 };
+/// Sizes for the executor. 288 channels are a whole warp of the wide convolution and a part of one.
+const TINY: Shape = Shape { name: "tiny", d_model: 48, d_inner: 288, dt_rank: 3, layers: 2, vocab: 160 };
 
-/// A GPU or the executor, and the launches on all of its backends.
+/// A device, and the launches on all of its backends.
 pub struct Target {
-    pub dry: bool,
+    /// Small sizes.
+    pub small: bool,
     launches: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Target {
-    pub fn new(dry: bool) -> Self {
-        Self { dry, launches: Mutex::default() }
+    pub fn new(small: bool) -> Self {
+        Self { small, launches: Mutex::default() }
     }
 
     /// The models whose layers are checked and timed.
     pub fn models(&self) -> &'static [Shape] {
-        if self.dry { &[DRY] } else { &[SMALL, LARGE] }
+        if self.small { &[TINY] } else { &[SMALL, LARGE] }
     }
 
-    /// A number for a GPU, or for a dry run.
-    pub fn pick<T>(&self, gpu: T, dry: T) -> T {
-        if self.dry { dry } else { gpu }
+    /// What a GPU can do, or the executor.
+    pub fn pick<T>(&self, gpu: T, executor: T) -> T {
+        if self.small { executor } else { gpu }
     }
 
     /// A backend.
     pub fn cuda(&self, choose: impl Fn(CudaBuilder) -> CudaBuilder) -> Cuda {
-        let builder = if self.dry { Cuda::builder().executor() } else { Cuda::builder() };
-        choose(builder).build().unwrap_or_else(|error| panic!("{error}"))
+        choose(Cuda::builder()).build().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs `check` on a backend, whose launches then count.

@@ -1,7 +1,7 @@
 //! The time of every kernel, as the backend launches it: graphs of many launches over rotating buffers of random numbers.
 //!
 //! A step of the backend is one graph. Two replays follow each other without a gap, and the second is timed by events of
-//! the device; on the executor, by the clock of the host, which says nothing about a GPU.
+//! the device.
 
 use crate::random_model::numbers;
 use crate::record::Records;
@@ -11,7 +11,6 @@ use mamba_kernels::cuda::{Buffer, CudaBuilder, Weights, Workspace};
 use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, RmsNorm, SelectiveScan};
 use mamba_kernels::{Backend, Batch, Cuda, Error, Result, Rows, bf16};
 use serde_json::{Map, Value, json};
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,16 +19,12 @@ pub fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// A clock that sees when the device is done.
-enum Clock {
-    Device { stream: Arc<CudaStream>, begin: CudaEvent, end: CudaEvent },
-    Host,
-}
-
-/// A backend with its clock, and random numbers to fill arrays with.
+/// A backend on a stream with events, and random numbers to fill arrays with.
 pub struct Bench<'a> {
     cuda: Cuda,
-    clock: Clock,
+    stream: Arc<CudaStream>,
+    begin: CudaEvent,
+    end: CudaEvent,
     random: Vec<f32>,
     target: &'a Target,
     records: &'a Records,
@@ -56,17 +51,14 @@ impl<'a> Bench<'a> {
     pub fn new(target: &'a Target, records: &'a Records, fast: bool, once: bool) -> Self {
         let choose =
             |builder: CudaBuilder| if fast { builder.tensor_cores().parallel_scan() } else { builder };
-        let (cuda, clock) = if target.dry {
-            (target.cuda(choose), Clock::Host)
-        } else {
-            let context = CudaContext::new(0).unwrap();
-            let stream = context.new_stream().unwrap();
-            let event = || context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
-            let cuda = choose(Cuda::builder()).build_on_stream(stream.clone()).unwrap();
-            (cuda, Clock::Device { stream, begin: event(), end: event() })
-        };
+        let context = CudaContext::new(0).unwrap();
+        let stream = context.new_stream().unwrap();
+        let event = || context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
+        let (begin, end) = (event(), event());
+        let cuda = choose(Cuda::builder()).build_on_stream(stream.clone()).unwrap();
         let random = numbers(5, target.pick(16 << 20, 1 << 16));
-        Self { cuda, clock, random, target, records, mode: if fast { "fast" } else { "exact" }, once }
+        let mode = if fast { "fast" } else { "exact" };
+        Self { cuda, stream, begin, end, random, target, records, mode, once }
     }
 
     /// `count` random numbers, other ones for each seed.
@@ -98,7 +90,7 @@ impl<'a> Bench<'a> {
         if self.once {
             return ops.iter_mut().for_each(|op| op(&self.cuda, &mut workspace).unwrap());
         }
-        let launches = if self.target.dry { sets } else { sets * 20usize.div_ceil(sets) };
+        let launches = if self.target.small { sets } else { sets * 20usize.div_ceil(sets) };
         let before = self.cuda.kernels();
         let mut step = || {
             let start = Instant::now();
@@ -122,19 +114,12 @@ impl<'a> Bench<'a> {
         step();
         let mut host = Vec::new();
         let samples = self.target.pick(15, 1);
-        let times = (0..samples).map(|_| match &self.clock {
-            Clock::Device { stream, begin, end } => {
-                step(); // keeps the device busy while the next step is prepared
-                begin.record(stream).unwrap();
-                host.push(step());
-                end.record(stream).unwrap();
-                f64::from(begin.elapsed_ms(end).unwrap()) * 1e3
-            }
-            Clock::Host => {
-                let us = step();
-                host.push(us);
-                us
-            }
+        let times = (0..samples).map(|_| {
+            step(); // keeps the device busy while the next step is prepared
+            self.begin.record(&self.stream).unwrap();
+            host.push(step());
+            self.end.record(&self.stream).unwrap();
+            f64::from(self.begin.elapsed_ms(&self.end).unwrap()) * 1e3
         });
         let us = median(times.collect()) / launches as f64;
         let Case { op, shape, tokens, sequences, types, bytes, flops } = *case;
@@ -297,8 +282,7 @@ impl<'a> Bench<'a> {
 
 /// All ops of all models.
 pub fn run(target: &Target, records: &Records, fast: bool, once: bool) {
-    let bench = RefCell::new(Bench::new(target, records, fast, once));
-    let bench = bench.borrow();
+    let bench = Bench::new(target, records, fast, once);
     for shape in target.models() {
         let Shape { d_model, d_inner, dt_rank, vocab, .. } = *shape;
         let (long, many) = (target.pick(2048, 130), target.pick(64, 9));

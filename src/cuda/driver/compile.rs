@@ -49,6 +49,9 @@ pub(super) struct Image {
     pub description: Arc<str>,
 }
 
+/// Images by origin and compute capability.
+type Images = BTreeMap<(Origin, (i32, i32)), Image>;
+
 impl Image {
     fn new(mut bytes: Vec<u8>, description: String) -> Self {
         bytes.push(0); // PTX ends with a NUL; machine code holds its length
@@ -88,7 +91,7 @@ impl Origin {
 
     /// The image for a compute capability: made once per process, however many threads ask for it at a time.
     pub(super) fn image(&self, capability: (i32, i32)) -> Result<Image, String> {
-        static MADE: Mutex<BTreeMap<(Origin, (i32, i32)), Image>> = Mutex::new(BTreeMap::new());
+        static MADE: Mutex<Images> = Mutex::new(Images::new());
         // complete after a panic: an image is inserted when it is whole. The lock is held while a compiler runs.
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.clone(), capability);

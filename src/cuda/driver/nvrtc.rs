@@ -87,6 +87,7 @@ impl Nvrtc {
             if version_of(&mut major, &mut minor) != 0 {
                 (major, minor) = (0, 0);
             }
+            load_builtins(Path::new(name), (major, minor));
             Ok(Self {
                 version: (major, minor),
                 error_string: *library.get(b"nvrtcGetErrorString\0")?,
@@ -161,6 +162,25 @@ impl Nvrtc {
         // SAFETY: the program lives; the function writes as many bytes as the other has said.
         self.check(unsafe { copy(program.raw, bytes.as_mut_ptr().cast()) })?;
         Ok(bytes)
+    }
+}
+
+/// NVRTC opens a second library by its name when it compiles, and finds it only on the system's search path or among
+/// the libraries that are loaded. Loads the one beside the first, if that was given with its folder.
+///
+/// # Safety
+/// As loading any library of NVIDIA's: its initialisers run.
+unsafe fn load_builtins(nvrtc: &Path, (major, minor): (c_int, c_int)) {
+    let name = match cfg!(windows) {
+        true => format!("nvrtc-builtins64_{major}{minor}.dll"),
+        false => format!("libnvrtc-builtins.so.{major}.{minor}"),
+    };
+    let beside = nvrtc.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(path) = beside.map(|folder| folder.join(name)).filter(|path| path.exists()) {
+        // SAFETY: as this function's.
+        let loaded = unsafe { Library::new(path) };
+        // never unloaded; without it the compilation says what is missing
+        loaded.ok().map(ManuallyDrop::new);
     }
 }
 
