@@ -4,7 +4,7 @@
 use crate::harness::arrays::{Device, same_bits};
 use crate::harness::case::Case;
 use crate::harness::random::Flavour;
-use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
+use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan, linear};
 use crate::properties::cuda_inexact;
 use crate::target::{D_CONV, D_STATE, Shape, TYPES, Target};
 use mamba_kernels::cpu::{CpuBuilder, ScanOrder};
@@ -208,6 +208,22 @@ fn inexact(checks: &mut Checks<'_>) {
             target.count(&device[0].backend);
         };
         checks.other(name, check);
+    }
+    for (m, k, n) in target.pick(&[(130, 260, 261), (300, 768, 1000), (2048, 1536, 80)][..], &[(20, 70, 140)])
+    {
+        for weight in [DType::F16, DType::BF16] {
+            for input in TYPES {
+                let spec = Linear::dense_spec((*m, *k, *n), (input, weight, DType::F32), Epilogue::Store);
+                let check = move || {
+                    let case = Linear::of(&spec, Flavour::Plain);
+                    let bounds = [linear::error_analysis::linear_on_tensor_cores(&case)];
+                    let check = |device: &Device<_>| cuda_inexact::within(device, &case, &bounds, &mut 0.0);
+                    target.with(fast, check).unwrap_or_else(|error| panic!("{error}"));
+                };
+                let types = format!("{}_{}", input.name(), weight.name());
+                checks.other(&format!("inexact/linear/m{m}_k{k}_n{n}/{types}"), check);
+            }
+        }
     }
     let long = target.pick(2048, 300);
     for (d_state, channels) in [(16, target.pick(1536, 33)), (20, 33), (256, 17)] {

@@ -223,6 +223,13 @@ API int cuGetErrorString(int status, const char** text) {
     *text = message.c_str();
     return SUCCESS;
 }
+// NVIDIA's own libraries look for tables of functions here, NVRTC 13 among them: each begins with its size, and these are
+// empty.
+API int cuGetExportTable(const void** table, const void*) {
+    static const size_t empty = sizeof(size_t);
+    *table = &empty;
+    return SUCCESS;
+}
 API int cuDeviceGetCount(int* count) {
     CALL(false);
     *count = 1;

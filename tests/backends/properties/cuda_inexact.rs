@@ -20,7 +20,7 @@ const FEW: usize = 8;
 const CHUNK: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 /// Each element is as near to the exact value as its bound says, once that is rounded to the storage type.
-fn within<C: Case>(device: &Device<Cuda>, case: &C, bounds: &[Vec<Approx>], largest: &mut f64) -> Check {
+pub fn within<C: Case>(device: &Device<Cuda>, case: &C, bounds: &[Vec<Approx>], largest: &mut f64) -> Check {
     let (found, oracle) = (case.run(device), case.run(&Device::new(Reference)));
     for (((name, found), (_, oracle)), bounds) in found.arrays().zip(oracle.arrays()).zip(bounds) {
         for (i, bound) in bounds.iter().enumerate() {
@@ -83,7 +83,9 @@ pub fn in_proj_is_within_its_bound(devices: &[Device<Cuda>]) {
     let applies = |case: &InProj| narrow(case.weight.dtype) && case.input.rows > FEW && case.input.cols > 0;
     let bounds =
         |case: &InProj| case.halves().iter().map(linear::error_analysis::linear_on_tensor_cores).collect();
-    check_all(ends(devices)[1], applies, bounds, InProj::large());
+    let narrow = InProj::dense_spec((20, 40, 33), (DType::F32, DType::BF16));
+    let more = InProj::large().into_iter().chain([narrow]).collect();
+    check_all(ends(devices)[1], applies, bounds, more);
 }
 
 pub fn scan_is_within_its_bound(devices: &[Device<Cuda>]) {
