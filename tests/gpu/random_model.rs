@@ -12,6 +12,12 @@ pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| (rng.next_u64() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
 }
 
+/// `count` numbers of a block from a place on, over and over.
+pub fn repeated(block: &[f32], first: usize, count: usize) -> impl Iterator<Item = f32> {
+    let (before, from) = block.split_at(first % block.len());
+    from.iter().chain(before).copied().cycle().take(count)
+}
+
 pub fn config(shape: &Shape) -> Config {
     let Shape { d_model, d_inner, dt_rank, layers, vocab, .. } = *shape;
     let json = format!(
@@ -37,7 +43,7 @@ impl RandomWeights {
     /// `count` numbers of the block, over and over.
     fn of(&self, name: &str, count: usize) -> impl Iterator<Item = f32> {
         let first = name.bytes().fold(7usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
-        self.block.iter().copied().cycle().skip(first % self.block.len()).take(count)
+        repeated(&self.block, first, count)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A step of the backend is one graph. Two replays follow each other without a gap, and the second is timed by events of
 //! the device.
 
-use crate::random_model::numbers;
+use crate::random_model::{numbers, repeated};
 use crate::record::Records;
 use crate::target::{D_CONV, D_STATE, Shape, Target};
 use mamba_kernels::cuda::cudarc::driver::{CudaContext, CudaEvent, CudaStream, sys};
@@ -63,8 +63,7 @@ impl<'a> Bench<'a> {
 
     /// `count` random numbers, other ones for each seed.
     fn host(&self, seed: usize, count: usize, scale: f32) -> Vec<f32> {
-        let first = seed * 77_777 % self.random.len();
-        self.random.iter().cycle().skip(first).take(count).map(|x| x * scale).collect()
+        repeated(&self.random, seed * 77_777, count).map(|x| x * scale).collect()
     }
 
     fn array(&self, seed: usize, count: usize, scale: f32) -> Buffer<f32> {
