@@ -10,13 +10,13 @@
 //! 3. Several vectors of channels, of two rows if there are registers for it, are computed together, so their dependency
 //!    chains overlap and taps are loaded once. The next rows are prefetched meanwhile.
 //! 4. A large output, which no cache would keep, is written with non-temporal stores: its lines need not be read first.
-//! 5. Threads take ranges of rows of a sequence, or of channels if there are few rows: outputs are independent.
+//! 5. Threads take ranges of rows, over the sequences, or of channels if there are few rows: outputs are independent.
 
 use super::kernel::{Conv, ConvJob, conv};
 use crate::arrays::{DType, Element, Result};
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
-use crate::cpu::machine::split::{Split, split_range};
+use crate::cpu::machine::split::{RaggedSplit, Split, sequence_of};
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::simd::dispatch::lanes;
 use crate::ops::CausalConv1d;
@@ -26,7 +26,7 @@ use std::ptr::NonNull;
 /// Outputs of at least this many bytes are written with non-temporal stores.
 const NONTEMPORAL_BYTES: usize = 8 << 20;
 
-/// Fewest rows of a sequence that are worth a task of their own.
+/// Fewest rows that are worth a task of their own: each task reads the rows before its own again.
 const ROWS_PER_TASK: usize = 16;
 
 /// Fewest elements that are worth a task of their own.
@@ -51,12 +51,8 @@ pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_
         output: RowPtr::of_mut(args.output),
         nontemporal,
     });
-    let (batch, channels) = (args.batch, shape.channels);
-    let work = shape.tokens * channels;
-    let split = Split::grouped(work, ELEMENTS_PER_TASK, cpu.threads(), batch.len(), channels, lanes);
-    let whole = |sequence: usize| batch.offsets()[sequence]..batch.offsets()[sequence + 1];
-    // if several tasks share a sequence, its state is updated after all of them have read it
-    let updates_later = split.ranges() > 1;
+    let (batch, channels, offsets) = (args.batch, shape.channels, args.batch.offsets());
+    let whole = |sequence: usize| offsets[sequence]..offsets[sequence + 1];
     let conv_kernel = conv(cpu.isa);
     let run = |sequence: usize, rows: Range<usize>, channels: Range<usize>, update: bool| {
         let conv = shared.get();
@@ -72,21 +68,40 @@ pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_
             None => unsafe { conv.output.clear::<T>(rows, channels) },
         }
     };
-    cpu.threads.for_each(split.tasks(), |_, index| {
-        let (sequence, range) = split.place(index);
-        let rows = whole(sequence);
-        if rows.len() >= split.ranges() * ROWS_PER_TASK {
-            let part = split_range(rows.len(), 1, split.ranges(), range);
-            run(sequence, rows.start + part.start..rows.start + part.end, 0..channels, !updates_later);
-        } else {
-            run(sequence, rows, split.task(index).1, !updates_later);
+    let (work, most) = (shape.tokens * channels, cpu.threads.most_tasks());
+    let rows = Split::new(work, ELEMENTS_PER_TASK, most, shape.tokens, 1);
+    if rows.tasks() * ROWS_PER_TASK > shape.tokens {
+        // channels of whole sequences; a task updates the state of its own
+        let split = RaggedSplit::new(offsets, channels.div_ceil(lanes), work, ELEMENTS_PER_TASK, most);
+        cpu.threads.for_each(split.tasks(), |_, index| {
+            for (sequence, vectors) in split.pieces(index) {
+                let range = vectors.start * lanes..channels.min(vectors.end * lanes);
+                run(sequence, whole(sequence), range, true);
+            }
+        });
+        return Ok(());
+    }
+    cpu.threads.for_each(rows.tasks(), |_, index| {
+        let task = rows.task(index);
+        for sequence in sequence_of(offsets, task.start)..batch.len() {
+            let whole = whole(sequence);
+            if whole.start >= task.end {
+                break;
+            }
+            let part = whole.start.max(task.start)..whole.end.min(task.end);
+            let update = part == whole;
+            run(sequence, part, 0..channels, update);
         }
     });
-    if updates_later && shared.get().state.is_some() {
-        cpu.threads.for_each(batch.len(), |_, sequence| {
+    // the state of a sequence that several tasks share is updated after all of them have read it
+    let mut updated = None;
+    for start in (1..rows.tasks()).map(|index| rows.task(index).start) {
+        let sequence = sequence_of(offsets, start);
+        if offsets[sequence] < start && updated != Some(sequence) && shared.get().state.is_some() {
             let end = whole(sequence).end;
             run(sequence, end..end, 0..channels, true);
-        });
+            updated = Some(sequence);
+        }
     }
     Ok(())
 }

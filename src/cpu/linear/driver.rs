@@ -92,11 +92,10 @@ unsafe fn product_of(
     let convert = convert(cpu.isa);
     for first in (0..tokens).step_by(block_rows) {
         let rows = block_rows.min(tokens - first);
-        let split = Split::new(rows * columns, ELEMENTS_PER_TASK, cpu.threads(), rows, 1);
+        let split = Split::new(rows * columns, ELEMENTS_PER_TASK, cpu.threads.team(), rows, 1);
         cpu.threads.for_each(split.tasks(), |_, index| {
             let (input, target) = target.get();
-            let job =
-                ConvertJob { first, rows: split.task(index).1, columns, input, input_type, form, target };
+            let job = ConvertJob { first, rows: split.task(index), columns, input, input_type, form, target };
             // SAFETY: the rows are among the `tokens` of the input (1); the target was made for a block (2); tasks have
             // rows of their own.
             unsafe { convert(&job) }
@@ -118,7 +117,7 @@ impl Product<'_> {
         let panels = self.weight.panels();
         // an empty sum is work too: its output is the bias and the epilogue of 0
         let work = self.rows.saturating_mul(self.weight.cols.max(1)).saturating_mul(self.weight.rows);
-        let most = cpu.threads() * TASKS_PER_THREAD;
+        let most = cpu.threads.team() * TASKS_PER_THREAD;
         let wanted = work.div_ceil(PRODUCTS_PER_TASK).min(most);
         // along the panels, which are many, or along the rows if there are too few panels
         let along_rows = panels < wanted && self.rows.div_ceil(MAX_ROWS) > panels;
@@ -127,7 +126,7 @@ impl Product<'_> {
         let shared = Shared::new(self);
         cpu.threads.for_each(split.tasks(), |_, index| {
             let product = shared.get();
-            let range = split.task(index).1;
+            let range = split.task(index);
             let (rows, panels) = if along_rows { (range, 0..panels) } else { (0..product.rows, range) };
             // SAFETY: rows and panels are within the block; conditions 1 and 2; tasks have rows or columns of their own.
             unsafe { product.tiles(rows, panels) }

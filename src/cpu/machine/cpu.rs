@@ -38,7 +38,8 @@ impl CpuBuilder {
         self
     }
 
-    /// The number of threads, instead of the number of CPUs that this process may use.
+    /// The number of threads, instead of the number of CPUs that this process may use. More than three are no more in
+    /// fact than there are CPUs.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self

@@ -13,8 +13,14 @@ use std::thread::{JoinHandle, Thread};
 
 /// Rounds of waiting before an idle worker sleeps: some tens of microseconds.
 const SPINS: usize = 4000;
+/// Tasks per thread: they are claimed one by one, so a CPU that is slower, or taken by another program for a while,
+/// does fewer of them.
+const TASKS_PER_THREAD: usize = 4;
 /// Set in [`Team::joined`] while a region takes workers.
 const OPEN: usize = 1 << (usize::BITS - 1);
+/// In [`Team::joined`], one worker that takes part now, and one that has joined since the region was opened.
+const PRESENT: usize = 1;
+const JOINED: usize = 1 << (usize::BITS / 2);
 
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
@@ -22,26 +28,49 @@ type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 #[derive(Debug)]
 pub(in crate::cpu) struct Threads {
     count: usize,
+    /// How many there are in fact: more than the CPUs would only wait for each other.
+    team: usize,
     workers: OnceLock<Workers>,
 }
 
+/// A team of up to so many is as asked for, however few CPUs there are: three threads find faults that two do not.
+const SMALL_TEAM: usize = 3;
+
 impl Threads {
     pub(in crate::cpu) fn new(count: usize) -> Self {
-        Self { count, workers: OnceLock::new() }
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        let team = if count <= SMALL_TEAM { count } else { count.min(cpus) };
+        Self { count, team, workers: OnceLock::new() }
     }
 
+    /// The number of threads that was asked for.
     pub(in crate::cpu) fn count(&self) -> usize {
         self.count
     }
 
+    /// The number of threads that take part in a region at most.
+    pub(in crate::cpu) fn team(&self) -> usize {
+        self.team
+    }
+
+    /// The most tasks that a call is divided into.
+    pub(in crate::cpu) fn most_tasks(&self) -> usize {
+        if self.team > 1 { self.team * TASKS_PER_THREAD } else { 1 }
+    }
+
+    /// The number of workers that as many tasks can have: [`Threads::for_each`] names those below it.
+    pub(in crate::cpu) fn workers_for(&self, tasks: usize) -> usize {
+        self.team.min(tasks).max(1)
+    }
+
     /// Runs `task(worker, index)` for each index below `tasks`, in any order, and returns when all are done. No two
-    /// tasks that run at the same time have the same worker, which is below [`Threads::count`].
+    /// tasks that run at the same time have the same worker, which is below [`Threads::workers_for`] them.
     ///
     /// If another thread is using the team, the tasks run on the calling thread alone, as worker 0 of the caller's own
     /// scratch.
     pub(in crate::cpu) fn for_each(&self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
-        if tasks > 1 && self.count > 1 {
-            let workers = self.workers.get_or_init(|| Workers::start(self.count - 1));
+        if tasks > 1 && self.team > 1 {
+            let workers = self.workers.get_or_init(|| Workers::start(self.team - 1));
             let region = match workers.region.try_lock() {
                 Ok(region) => Some(region),
                 // a task of an earlier region panicked: the team is as good as before
@@ -49,7 +78,7 @@ impl Threads {
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(_region) = region {
-                return workers.team.run(tasks, &task);
+                return workers.team.run(tasks, self.workers_for(tasks), &task);
             }
         }
         (0..tasks).for_each(|index| task(0, index));
@@ -84,7 +113,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.team.stop.store(true, Ordering::SeqCst);
-        self.team.announce();
+        self.team.announce(usize::MAX);
         for handle in self.handles.drain(..) {
             // a worker catches the panics of its tasks
             let _ = handle.join();
@@ -96,17 +125,25 @@ impl Drop for Workers {
 struct Team {
     /// Raised at the start of a region: what an idle worker watches.
     epoch: AtomicUsize,
-    /// [`OPEN`], and the number of workers that take part in the region.
+    /// [`OPEN`], and of the workers how many take part in the region and how many have joined it.
     joined: AtomicUsize,
     /// The next task that nobody has taken.
     next: AtomicUsize,
-    /// The task of the region and their number. Written while the region is closed and nobody takes part.
-    job: UnsafeCell<(*const Task<'static>, usize)>,
+    /// Written while the region is closed and nobody takes part.
+    job: UnsafeCell<Job>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
     /// By worker, whether it sleeps or is about to.
     asleep: Box<[AtomicBool]>,
     threads: OnceLock<Vec<Thread>>,
+}
+
+/// What a region is for.
+struct Job {
+    task: *const Task<'static>,
+    tasks: usize,
+    /// The most workers, the caller among them.
+    workers: usize,
 }
 
 // SAFETY: the pointer in `job` is dereferenced only by those who have joined an open region, and `run` keeps what it
@@ -128,7 +165,7 @@ impl Drop for Region<'_> {
     fn drop(&mut self) {
         self.0.joined.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0;
-        while self.0.joined.load(Ordering::Acquire) != 0 {
+        while !self.0.joined.load(Ordering::Acquire).is_multiple_of(JOINED) {
             spins += 1;
             // the system may have stopped a worker to run something else on its CPU
             if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
@@ -145,7 +182,7 @@ impl Team {
             epoch: AtomicUsize::new(0),
             joined: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
-            job: UnsafeCell::new((idle, 0)),
+            job: UnsafeCell::new(Job { task: idle, tasks: 0, workers: 0 }),
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
             asleep: (0..workers).map(|_| AtomicBool::new(false)).collect(),
@@ -153,17 +190,17 @@ impl Team {
         }
     }
 
-    /// Runs a region. The caller holds the lock of regions.
-    fn run(&self, tasks: usize, task: &Task<'_>) {
+    /// Runs a region with at most `workers` workers, this thread among them. The caller holds the lock of regions.
+    fn run(&self, tasks: usize, workers: usize, task: &Task<'_>) {
         // SAFETY: only the lifetime changes. `Region` ends this call only when no worker can use the task any more.
         let task: *const Task<'static> = unsafe { std::mem::transmute::<*const Task<'_>, _>(task) };
         // SAFETY: the region before is closed and empty, and this thread holds the lock: nobody reads it now.
-        unsafe { *self.job.get() = (task, tasks) };
+        unsafe { *self.job.get() = Job { task, tasks, workers } };
         self.next.store(0, Ordering::Relaxed);
         self.take_panic(); // of a region whose caller panicked as well
         self.joined.store(OPEN, Ordering::Release);
         let region = Region(self);
-        self.announce();
+        self.announce(workers - 1);
         // SAFETY: the task is alive, and this thread takes part in the open region.
         unsafe { self.take_tasks(0) };
         drop(region);
@@ -176,12 +213,19 @@ impl Team {
         self.panic.lock().map_or(None, |mut panic| panic.take())
     }
 
-    /// Announces something new to the workers and wakes those that sleep.
-    fn announce(&self) {
+    /// Announces something new to the workers, and wakes some if fewer than `wanted` are awake: to wake one takes as
+    /// long as a small task.
+    fn announce(&self, wanted: usize) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
+        let awake = self.asleep.iter().filter(|asleep| !asleep.load(Ordering::SeqCst)).count();
+        let mut missing = wanted.saturating_sub(awake);
         for (asleep, thread) in self.asleep.iter().zip(self.threads.get().into_iter().flatten()) {
+            if missing == 0 {
+                return;
+            }
             if asleep.swap(false, Ordering::SeqCst) {
                 thread.unpark();
+                missing -= 1;
             }
         }
     }
@@ -192,11 +236,15 @@ impl Team {
     /// The calling thread takes part in an open region: it has joined it, or it is the region's caller.
     unsafe fn take_tasks(&self, worker: usize) {
         // SAFETY: while somebody takes part, the job is not written and its task is alive.
-        let (task, tasks) = unsafe { ((*self.job.get()).0.as_ref(), (*self.job.get()).1) };
-        let Some(task) = task else { return };
+        let job = unsafe { &*self.job.get() };
+        // SAFETY: the same.
+        let Some(task) = (unsafe { job.task.as_ref() }) else { return };
+        if worker >= job.workers {
+            return;
+        }
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= tasks {
+            if index >= job.tasks {
                 return;
             }
             task(worker, index);
@@ -211,22 +259,23 @@ impl Team {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            if !self.join() {
+            let Some(number) = self.join() else {
                 continue; // all tasks were done before this worker woke up
-            }
+            };
             // SAFETY: this worker has joined the open region.
-            let result = catch_unwind(AssertUnwindSafe(|| unsafe { self.take_tasks(worker) }));
+            let result = catch_unwind(AssertUnwindSafe(|| unsafe { self.take_tasks(number) }));
             if let (Err(panic), Ok(mut first)) = (result, self.panic.lock()) {
                 first.get_or_insert(panic);
             }
-            self.joined.fetch_sub(1, Ordering::Release);
+            self.joined.fetch_sub(PRESENT, Ordering::Release);
         }
     }
 
-    /// Takes part in the region, if one is open.
-    fn join(&self) -> bool {
-        let join = |joined| (joined & OPEN != 0).then_some(joined + 1);
-        self.joined.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).is_ok()
+    /// Takes part in the region, if one is open: gives a number from 1 on, another one to each worker that joins.
+    fn join(&self) -> Option<usize> {
+        let join = |joined| (joined & OPEN != 0).then_some(joined + PRESENT + JOINED);
+        let before = self.joined.fetch_update(Ordering::Acquire, Ordering::Relaxed, join).ok()?;
+        Some((before & !OPEN) / JOINED + 1)
     }
 
     /// Waits for an epoch other than `seen`, and gives it.

@@ -8,10 +8,11 @@ use std::ops::Range;
 pub struct Workspace {
     /// Inputs of a matrix product in the form that the weight format takes.
     pub(in crate::cpu) inputs: Aligned<f32>,
-    /// The scan's scratch, a piece per thread.
+    /// The scan's scratch, a piece per worker.
     pub(in crate::cpu) scan: Aligned<f32>,
-    /// The chunked scan: its chunks, and their states and products of decays.
+    /// The chunked scan: its chunks, their first rows, and their states and products of decays.
     pub(in crate::cpu) chunks: Vec<Chunk>,
+    pub(in crate::cpu) chunk_offsets: Vec<usize>,
     pub(in crate::cpu) chunk_states: Aligned<f32>,
 }
 

@@ -69,10 +69,10 @@ pub(in crate::cpu) fn rms_norm<T: Element, U: Element>(
         output_type: U::DTYPE,
     });
     let work = shape.tokens * shape.channels;
-    let split = Split::new(work, ELEMENTS_PER_TASK, cpu.threads(), shape.tokens, 1);
+    let split = Split::new(work, ELEMENTS_PER_TASK, cpu.threads.team(), shape.tokens, 1);
     let norm_rows = norm_rows(cpu.isa);
     cpu.threads.for_each(split.tasks(), |_, index| {
-        let job = NormJob { norm: norm.get(), rows: split.task(index).1 };
+        let job = NormJob { norm: norm.get(), rows: split.task(index) };
         // SAFETY: `validate` checked that every array has these rows of `channels` elements (1); the types are those of
         // the arguments (2); tasks have rows of their own (3).
         unsafe { norm_rows(&job) }

@@ -1,6 +1,8 @@
 //! What the kernels of the scan work on: the arrays of a call, and a thread's scratch.
 
-use crate::arrays::DType;
+use crate::arrays::{DType, Result, checked_product};
+use crate::cpu::machine::aligned::Aligned;
+use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::simd::Simd;
 use crate::with_element_type;
@@ -123,31 +125,32 @@ pub(super) struct Scratch {
     /// `[BLOCK, n_groups * d_state]` numbers each, if the storage type is not f32
     pub b: *mut f32,
     pub c: *mut f32,
-    /// `[d_state, channels]`: the states of a sequence without a slot in a pool
+    /// `[d_state, channels]`: the states of a sequence, if there is no pool. In a chunk without outputs, whose states
+    /// are elsewhere, `[channels]`: the sum of its delta
     pub h: *mut f32,
-    /// `[channels]`: the sum of delta over a chunk
-    pub delta_sum: *mut f32,
 }
 
 impl Scratch {
-    /// Its size in numbers; a multiple of a cache line.
-    pub fn size(scan: &Scan, lanes: usize) -> usize {
-        let numbers = (2 + SUMS) * BLOCK * lanes
-            + 2 * BLOCK * scan.n_groups * scan.d_state
-            + scan.state_size()
-            + scan.channels;
-        numbers.next_multiple_of(16)
+    /// Its size in numbers, of which `states` are for `h`; a multiple of a cache line.
+    pub fn size(scan: &Scan, lanes: usize, states: usize) -> usize {
+        let widened = if scan.dtype == DType::F32 { 0 } else { 2 * BLOCK * scan.n_groups * scan.d_state };
+        ((2 + SUMS) * BLOCK * lanes + widened + states).next_multiple_of(16)
+    }
+
+    /// The first of a scratch of `size` numbers for each worker that `tasks` tasks can have, one after the other.
+    pub fn of_workers(cpu: &Cpu, memory: &mut Aligned<f32>, size: usize, tasks: usize) -> Result<*mut f32> {
+        memory.ensure(OP, checked_product(OP, "a", &[size, cpu.threads.workers_for(tasks)])?)?;
+        Ok(memory.as_mut_slice().as_mut_ptr())
     }
 
     #[inline(always)]
     pub fn new(scan: &Scan, lanes: usize, start: *mut f32) -> Self {
         let vectors = BLOCK * lanes;
-        let coefficients = BLOCK * scan.n_groups * scan.d_state;
+        let coefficients = if scan.dtype == DType::F32 { 0 } else { BLOCK * scan.n_groups * scan.d_state };
         let du = start.wrapping_add(vectors);
         let sums = du.wrapping_add(vectors);
         let b = sums.wrapping_add(SUMS * vectors);
         let c = b.wrapping_add(coefficients);
-        let h = c.wrapping_add(coefficients);
-        Self { delta: start, du, sums, b, c, h, delta_sum: h.wrapping_add(scan.state_size()) }
+        Self { delta: start, du, sums, b, c, h: c.wrapping_add(coefficients) }
     }
 }

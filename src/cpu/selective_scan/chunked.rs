@@ -14,7 +14,7 @@ use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
 use super::kernels::{ChunkJob, ScanJob, Start, scan, scan_chunk};
 use crate::arrays::{Batch, Result, checked_product};
 use crate::cpu::machine::cpu::Cpu;
-use crate::cpu::machine::split::Split;
+use crate::cpu::machine::split::{RaggedSplit, Split};
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::machine::workspace::{Chunk, Workspace};
 use crate::cpu::simd::dispatch::{kernel, lanes};
@@ -25,10 +25,13 @@ use std::ops::Range;
 struct Chunked<'a> {
     scan: Scan,
     chunks: &'a [Chunk],
+    /// The first row of each chunk, and the end of the last.
+    offsets: &'a [usize],
     /// Of each chunk `[2, d_state, channels]`: in the end the state before it, and the product of its decays.
     states: *mut f32,
-    /// A [`Scratch`] per thread.
+    /// A [`Scratch`] per worker, of this size.
     scratch: *mut f32,
+    scratch_size: usize,
 }
 
 /// What pass 1 or pass 3 does with a chunk.
@@ -46,7 +49,6 @@ enum Work {
 /// # Safety
 /// 1. The arrays have the shapes that the contract states for this batch.
 /// 2. Nobody else accesses the output and the state meanwhile.
-/// 3. The workspace holds a [`Scratch`] per thread.
 pub(super) unsafe fn chunked(
     cpu: &Cpu,
     arrays: &Scan,
@@ -54,23 +56,27 @@ pub(super) unsafe fn chunked(
     length: usize,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let Workspace { scan: scratch, chunks, chunk_states: states, .. } = workspace;
+    let Workspace { scan: scratch, chunks, chunk_offsets: offsets, chunk_states: states, .. } = workspace;
     chunks.clear();
+    offsets.clear();
     for (sequence, slot) in batch.slots().iter().enumerate() {
         let (start, end) = (batch.offsets()[sequence], batch.offsets()[sequence + 1]);
         for row in (start..end).step_by(length) {
             let rows = row..end.min(row.saturating_add(length));
             let (first, last) = (row == start, rows.end == end);
+            offsets.push(row);
             chunks.push(Chunk { rows, slot: slot.index(), first, last });
         }
     }
+    offsets.push(batch.tokens());
     states.ensure(OP, checked_product(OP, "a", &[2 * chunks.len(), arrays.state_size()])?)?;
-    let chunked = Chunked {
-        scan: *arrays,
-        chunks,
-        states: states.as_mut_slice().as_mut_ptr(),
-        scratch: scratch.as_mut_slice().as_mut_ptr(),
-    };
+    // a chunk's sum of delta, or the states of a sequence if there is no pool
+    let own = if arrays.state.is_some() { arrays.channels } else { arrays.state_size().max(arrays.channels) };
+    let scratch_size = Scratch::size(arrays, lanes(cpu.isa), own);
+    let scratch =
+        Scratch::of_workers(cpu, scratch, scratch_size, Chunked::split(cpu, arrays, offsets).tasks())?;
+    let states = states.as_mut_slice().as_mut_ptr();
+    let chunked = Chunked { scan: *arrays, chunks, offsets, states, scratch, scratch_size };
     // SAFETY: the conditions are the same; there are two states per chunk.
     unsafe {
         chunked.copy_states();
@@ -82,6 +88,18 @@ pub(super) unsafe fn chunked(
 }
 
 impl Chunked<'_> {
+    /// The tasks of passes 1 and 3.
+    fn split<'a>(cpu: &Cpu, scan: &Scan, offsets: &'a [usize]) -> RaggedSplit<'a> {
+        let steps = offsets.last().map_or(0, |tokens| tokens.saturating_mul(scan.state_size()));
+        RaggedSplit::new(
+            offsets,
+            scan.strips(lanes(cpu.isa)),
+            steps,
+            UPDATES_PER_TASK,
+            cpu.threads.most_tasks(),
+        )
+    }
+
     /// The state before chunk `i`.
     fn before(&self, i: usize) -> *mut f32 {
         self.states.wrapping_add(2 * i * self.scan.state_size())
@@ -133,28 +151,24 @@ impl Chunked<'_> {
     /// As for [`Chunked::copy_states`].
     unsafe fn run(&self, cpu: &Cpu, work: fn(&Self, usize) -> Option<Work>) {
         let lanes = lanes(cpu.isa);
-        let strips = self.scan.strips(lanes);
-        let tokens = self.chunks.last().map_or(0, |chunk| chunk.rows.end);
-        let steps = tokens.saturating_mul(self.scan.state_size());
-        let most = 2 * cpu.threads();
-        let split = Split::grouped(steps, UPDATES_PER_TASK, most, self.chunks.len(), strips, 1);
-        let scratch_size = Scratch::size(&self.scan, lanes);
+        let split = Self::split(cpu, &self.scan, self.offsets);
         let shared = Shared::new(self);
         let (scan_kernel, chunk_kernel) = (scan(cpu.isa), scan_chunk(cpu.isa));
         cpu.threads.for_each(split.tasks(), |worker, index| {
-            let (i, strips) = split.task(index);
             let chunked = shared.get();
-            let Some(work) = work(chunked, i) else { return };
-            let (scan, rows) = (chunked.scan, chunked.chunks[i].rows.clone());
-            let scratch = chunked.scratch.wrapping_add(worker * scratch_size);
-            // SAFETY: the arrays are those of the call; tasks differ in their rows and states, or in their channels; a
-            // worker runs one task at a time.
-            unsafe {
-                match work {
-                    Work::Padding => scan.clear_outputs(rows, strips, lanes),
-                    Work::Scan(start) => scan_kernel(&ScanJob { scan, rows, strips, start, scratch }),
-                    Work::Map { end, decay } => {
-                        chunk_kernel(&ChunkJob { scan, rows, strips, end, decay, scratch });
+            let scratch = chunked.scratch.wrapping_add(worker * chunked.scratch_size);
+            for (i, strips) in split.pieces(index) {
+                let Some(work) = work(chunked, i) else { continue };
+                let (scan, rows) = (chunked.scan, chunked.chunks[i].rows.clone());
+                // SAFETY: the arrays are those of the call; pieces differ in their rows and states, or in their
+                // channels; a worker runs one task at a time.
+                unsafe {
+                    match work {
+                        Work::Padding => scan.clear_outputs(rows, strips, lanes),
+                        Work::Scan(start) => scan_kernel(&ScanJob { scan, rows, strips, start, scratch }),
+                        Work::Map { end, decay } => {
+                            chunk_kernel(&ChunkJob { scan, rows, strips, end, decay, scratch });
+                        }
                     }
                 }
             }
@@ -176,10 +190,10 @@ impl Chunked<'_> {
             let target = self.scan.slot(slot).unwrap_or(self.before(i));
             let shared = Shared::new((self.before(several.start), target));
             let work = size * several.len();
-            let split = Split::new(work, UPDATES_PER_TASK, cpu.threads(), size, lanes);
+            let split = Split::new(work, UPDATES_PER_TASK, cpu.threads.team(), size, lanes);
             cpu.threads.for_each(split.tasks(), |_, index| {
                 let (states, target) = shared.get();
-                let numbers = split.task(index).1;
+                let numbers = split.task(index);
                 let job = CarryJob { states, chunks: several.len(), size, target, numbers };
                 // SAFETY: these chunks have two states each, and the last one its target; tasks have numbers of their
                 // own.

@@ -11,16 +11,16 @@
 //!    states whose `h` stay in registers; `d`, the gate and the store. Intermediate values are in f32.
 //! 3. A group has a multiple of four states, so the partial sum `n mod 4` of a state is the same in every group; the
 //!    sums of a group continue those of the one before.
-//! 4. Threads take ranges of channels of a sequence: channels are independent. Nothing of size tokens x channels x
-//!    states is ever stored.
+//! 4. Threads take sequences, and ranges of channels of long ones: channels are independent. Nothing of size tokens x
+//!    channels x states is ever stored.
 
-use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
+use super::arrays::{Scan, Scratch, UPDATES_PER_TASK};
 use super::chunked::chunked;
 use super::kernels::{ScanJob, Start, scan};
-use crate::arrays::{Batch, Element, Result, checked_product};
+use crate::arrays::{Batch, Element, Result};
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
-use crate::cpu::machine::split::Split;
+use crate::cpu::machine::split::RaggedSplit;
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::machine::workspace::Workspace;
 use crate::cpu::simd::dispatch::lanes;
@@ -50,17 +50,13 @@ pub(in crate::cpu) fn selective_scan<T: Element>(
         state: args.state.map(|state| NonNull::from(state).cast()),
         output: RowPtr::of_mut(args.output),
     };
-    let size = Scratch::size(&arrays, lanes(cpu.isa));
-    workspace.scan.ensure(OP, checked_product(OP, "a", &[size, cpu.threads()])?)?;
-    // SAFETY: `validate` checked the arrays against the shape and the batch (1), which are borrowed as they are used (2); the
-    // workspace has a scratch per thread (3).
+    // SAFETY: `validate` checked the arrays against the shape and the batch (1), which are borrowed as they are used (2).
     unsafe {
         match cpu.scan_order {
             ScanOrder::Sequential => sequential(cpu, &arrays, args.batch, workspace),
-            ScanOrder::Chunked { tokens } => chunked(cpu, &arrays, args.batch, tokens.get(), workspace)?,
+            ScanOrder::Chunked { tokens } => chunked(cpu, &arrays, args.batch, tokens.get(), workspace),
         }
     }
-    Ok(())
 }
 
 /// Each sequence from its first token to its last.
@@ -68,31 +64,35 @@ pub(in crate::cpu) fn selective_scan<T: Element>(
 /// # Safety
 /// 1. The arrays have the shapes that the contract states for this batch.
 /// 2. Nobody else accesses the output and the state meanwhile.
-/// 3. The workspace holds a [`Scratch`] per thread.
-unsafe fn sequential(cpu: &Cpu, arrays: &Scan, batch: &Batch, workspace: &mut Workspace) {
+unsafe fn sequential(cpu: &Cpu, arrays: &Scan, batch: &Batch, workspace: &mut Workspace) -> Result<()> {
     let lanes = lanes(cpu.isa);
-    let strips = arrays.strips(lanes);
+    let (offsets, strips) = (batch.offsets(), arrays.strips(lanes));
     let steps = batch.tokens().saturating_mul(arrays.state_size());
-    let split = Split::grouped(steps, UPDATES_PER_TASK, cpu.threads(), batch.len(), strips, 1);
-    let size = Scratch::size(arrays, lanes);
-    let shared = Shared::new((*arrays, workspace.scan.as_mut_slice().as_mut_ptr()));
+    let split = RaggedSplit::new(offsets, strips, steps, UPDATES_PER_TASK, cpu.threads.most_tasks());
+    // states are in the pool, if there is one
+    let states = if arrays.state.is_some() { 0 } else { arrays.state_size() };
+    let size = Scratch::size(arrays, lanes, states);
+    let scratch = Scratch::of_workers(cpu, &mut workspace.scan, size, split.tasks())?;
+    let shared = Shared::new((*arrays, scratch));
     let scan = scan(cpu.isa);
     cpu.threads.for_each(split.tasks(), |worker, index| {
-        let (sequence, strips) = split.task(index);
         let (arrays, scratch) = shared.get();
-        let rows = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
-        // SAFETY: tasks differ in their rows and slot, or in their channels; a worker runs one task at a time.
-        unsafe {
-            match batch.slots()[sequence].index() {
-                None => arrays.clear_outputs(rows, strips, lanes),
-                Some(slot) => scan(&ScanJob {
-                    scan: arrays,
-                    rows,
-                    strips,
-                    start: arrays.slot(slot).map_or(Start::Zeros, Start::State),
-                    scratch: scratch.wrapping_add(worker * size),
-                }),
+        for (sequence, strips) in split.pieces(index) {
+            let rows = offsets[sequence]..offsets[sequence + 1];
+            // SAFETY: pieces differ in their rows and slot, or in their channels; a worker runs one task at a time.
+            unsafe {
+                match batch.slots()[sequence].index() {
+                    None => arrays.clear_outputs(rows, strips, lanes),
+                    Some(slot) => scan(&ScanJob {
+                        scan: arrays,
+                        rows,
+                        strips,
+                        start: arrays.slot(slot).map_or(Start::Zeros, Start::State),
+                        scratch: scratch.wrapping_add(worker * size),
+                    }),
+                }
             }
         }
     });
+    Ok(())
 }

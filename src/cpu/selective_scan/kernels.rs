@@ -113,7 +113,7 @@ unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
     unsafe {
         for strip in job.strips.clone() {
             let channels = scan.strip(S::LANES, strip).1;
-            std::ptr::write_bytes(scratch.delta_sum.add(channels.start), 0, channels.len());
+            std::ptr::write_bytes(scratch.h.add(channels.start), 0, channels.len());
             scan.clear(job.end, channels);
         }
         for start in job.rows.clone().step_by(BLOCK) {

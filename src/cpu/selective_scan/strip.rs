@@ -195,7 +195,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         let d_state = self.scan.d_state;
         // SAFETY: the scratch has a sum per channel (3); the groups cover the states 0..d_state once.
         unsafe {
-            let delta_sum = self.scratch.delta_sum.add(self.channel);
+            let delta_sum = self.scratch.h.add(self.channel);
             let mut sum = load::<S, f32>(delta_sum, self.count);
             for i in 0..self.rows.len() {
                 sum = S::add(sum, S::load(self.scratch.delta.add(i * S::LANES)));
@@ -250,7 +250,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         let (scan, count) = (self.scan, self.count);
         // SAFETY: the channels are in the scratch's sums, in `a` and in `decay`.
         unsafe {
-            let sum = load::<S, f32>(self.scratch.delta_sum.add(self.channel), count);
+            let sum = load::<S, f32>(self.scratch.h.add(self.channel), count);
             for n in 0..scan.d_state {
                 let at = n * scan.channels + self.channel;
                 let a = S::mul(load::<S, f32>(scan.a.add(at), count), S::splat(math::LOG2_E));
