@@ -45,7 +45,11 @@ fn error(y: f32, value: f64, smallest: f64) -> f64 {
             f64::INFINITY
         };
     }
-    (f64::from(y) - value).abs() / ulp(value.abs().max(smallest))
+    let off = (f64::from(y) - value).abs();
+    if value.abs() < smallest {
+        return if off <= smallest { 0.0 } else { f64::INFINITY };
+    }
+    off / ulp(value)
 }
 
 fn worst(cpu: &Cpu, function: Elementary, inputs: impl Iterator<Item = u32>) -> (f64, f32) {

@@ -49,14 +49,48 @@ unsafe fn polynomial<S: Simd, const K: usize>(x: [S::F; K], coefficients: &[f32]
     }
 }
 
-/// `e^x`.
+/// Where [`exp`] ends, the least number above `ln 2^-126`: below it the result would be subnormal, on which some CPUs take
+/// a hundred times as long. There it is 0.
+const LOWEST: f32 = f32::from_bits(0xc2ae_ac4f); // -87.33654
+
+/// `e^x`; 0 below [`LOWEST`].
 #[inline(always)]
 pub unsafe fn exp<S: Simd, const K: usize>(mut x: [S::F; K]) -> [S::F; K] {
     // SAFETY: condition 1 of the module.
     unsafe {
+        let bounded = x;
+        for i in 0..K {
+            x[i] = S::min(S::splat(89.0), x[i]);
+        }
+        let (mut p, n) = exp_parts::<S, K>(x);
+        for i in 0..K {
+            p[i] = S::select_less(bounded[i], S::splat(LOWEST), S::splat(0.0), S::scale(p[i], n[i]));
+        }
+        p
+    }
+}
+
+/// [`exp`] of what is not above 0.
+#[inline(always)]
+unsafe fn exp_negative<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
+    // SAFETY: condition 1 of the module. 2^n is at least 2^-126, and then p is at least 1.
+    unsafe {
+        let (mut p, n) = exp_parts::<S, K>(x);
+        for i in 0..K {
+            p[i] = S::select_less(x[i], S::splat(LOWEST), S::splat(0.0), S::scale_inside(p[i], n[i]));
+        }
+        p
+    }
+}
+
+/// `p` and `n` with `e^x = p · 2^n`, for `x` of at most 89; for x below [`LOWEST`] those of it.
+#[inline(always)]
+unsafe fn exp_parts<S: Simd, const K: usize>(mut x: [S::F; K]) -> ([S::F; K], [S::F; K]) {
+    // SAFETY: condition 1 of the module.
+    unsafe {
         let mut n = x;
         for i in 0..K {
-            x[i] = S::min(S::splat(89.0), S::max(S::splat(-104.0), x[i]));
+            x[i] = S::max(S::splat(LOWEST), x[i]);
             n[i] = S::round(S::mul(x[i], S::splat(LOG2_E)));
             x[i] = S::fnma(n[i], S::splat(LN_2_HIGH), x[i]);
             x[i] = S::fnma(n[i], S::splat(LN_2_LOW), x[i]);
@@ -66,16 +100,29 @@ pub unsafe fn exp<S: Simd, const K: usize>(mut x: [S::F; K]) -> [S::F; K] {
             p[i] = S::fma(p[i], x[i], S::splat(1.0));
         }
         for i in 0..K {
-            p[i] = S::scale(S::fma(p[i], x[i], S::splat(1.0)), n[i]);
+            p[i] = S::fma(p[i], x[i], S::splat(1.0));
         }
-        p
+        (p, n)
     }
 }
 
-/// `2^x`. The decay of the scan: one multiplication less than [`exp`] and no reduction by parts.
+/// `2^x`, or 2^-126 for less: never a subnormal number. The decay of the scan: one multiplication less than [`exp`] and
+/// no reduction by parts.
 #[inline(always)]
-pub unsafe fn exp2<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
+pub unsafe fn exp2<S: Simd, const K: usize>(mut x: [S::F; K]) -> [S::F; K] {
     // SAFETY: condition 1 of the module.
+    unsafe {
+        for i in 0..K {
+            x[i] = S::min(S::splat(128.0), S::max(S::splat(-126.0), x[i]));
+        }
+        exp2_inside::<S, K>(x)
+    }
+}
+
+/// [`exp2`] from -126 to 128.
+#[inline(always)]
+pub unsafe fn exp2_inside<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
+    // SAFETY: condition 1 of the module. For n of -126 p is at least 1, and for 128 at most 1.
     unsafe {
         let (mut n, mut r) = (x, x);
         for i in 0..K {
@@ -83,11 +130,14 @@ pub unsafe fn exp2<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
         }
         let mut p = polynomial::<S, K>(r, &EXP2);
         for i in 0..K {
-            p[i] = S::scale(S::fma(p[i], r[i], S::splat(1.0)), n[i]);
+            p[i] = S::scale_inside(S::fma(p[i], r[i], S::splat(1.0)), n[i]);
         }
         p
     }
 }
+
+/// What [`log1p`] returns as it is: half a unit in the last place of 1, so the result rounds to it.
+const LINEAR: f32 = 1.0 / (1 << 24) as f32;
 
 /// `ln(1 + e)` for `e` in `[0, 1]`, as `2 atanh(e / (2 + e))`.
 #[inline(always)]
@@ -96,7 +146,8 @@ unsafe fn log1p<S: Simd, const K: usize>(e: [S::F; K]) -> [S::F; K] {
     unsafe {
         let (mut s, mut w) = (e, e);
         for i in 0..K {
-            s[i] = S::div(e[i], S::add(e[i], S::splat(2.0)));
+            let above = S::max(S::splat(LINEAR), e[i]); // the cube of less would be subnormal
+            s[i] = S::div(above, S::add(above, S::splat(2.0)));
         }
         for i in 0..K {
             w[i] = S::mul(s[i], s[i]);
@@ -105,6 +156,7 @@ unsafe fn log1p<S: Simd, const K: usize>(e: [S::F; K]) -> [S::F; K] {
         for i in 0..K {
             let twice = S::add(s[i], s[i]);
             p[i] = S::fma(S::mul(twice, w[i]), p[i], twice);
+            p[i] = S::select_less(e[i], S::splat(LINEAR), e[i], p[i]);
         }
         p
     }
@@ -119,7 +171,7 @@ pub unsafe fn softplus<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
         for i in 0..K {
             y[i] = S::neg_abs(x[i]);
         }
-        y = log1p::<S, K>(exp::<S, K>(y));
+        y = log1p::<S, K>(exp_negative::<S, K>(y));
         for i in 0..K {
             y[i] = S::add(S::max(S::splat(0.0), x[i]), y[i]);
         }
@@ -137,9 +189,10 @@ pub unsafe fn sigmoid<S: Simd, const K: usize>(x: [S::F; K]) -> [S::F; K] {
         for i in 0..K {
             y[i] = S::neg_abs(x[i]);
         }
-        y = exp::<S, K>(y);
+        y = exp_negative::<S, K>(y);
         for i in 0..K {
-            y[i] = S::div(S::select_negative(x[i], y[i], one), S::add(y[i], one));
+            let above = S::select_less(x[i], S::splat(0.0), y[i], one);
+            y[i] = S::div(above, S::add(y[i], one));
         }
         y
     }

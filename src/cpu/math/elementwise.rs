@@ -12,7 +12,7 @@ use crate::cpu::simd::{Simd, load, store};
 pub enum Elementary {
     /// `e^x`
     Exp,
-    /// `2^x`, the decay of the scan: faster than [`Elementary::Exp`], with a larger error
+    /// `2^x`, or 2^-126 for less, the decay of the scan: faster than [`Elementary::Exp`], with a larger error
     Exp2,
     /// `1 / (1 + e^-x)`
     Sigmoid,
@@ -38,7 +38,8 @@ impl Elementary {
     }
 
     /// The largest error, in units in the last place of the correctly rounded result, wherever that result is at
-    /// least [`Elementary::smallest`] in magnitude. Below, the error is at most as large as at that magnitude.
+    /// least [`Elementary::smallest`] in magnitude. Below, the error is at most that magnitude: no function makes a
+    /// subnormal number, on which some CPUs take a hundred times as long, of an ordinary one.
     pub const fn max_ulp(self) -> f64 {
         match self {
             Self::Exp => 1.0,
@@ -49,12 +50,12 @@ impl Elementary {
         }
     }
 
-    /// The smallest magnitude of a result for which [`Elementary::max_ulp`] holds: 0 except for SiLU, whose sigmoid
-    /// factor is subnormal, and so less precise, for results near the end of the range.
+    /// The smallest magnitude of a result for which [`Elementary::max_ulp`] holds: 2^-126, the smallest normal number,
+    /// except for SiLU, whose sigmoid factor is 0 for results near the end of the range.
     pub const fn smallest(self) -> f64 {
         match self {
             Self::Silu => f32::MIN_POSITIVE as f64 * 128.0,
-            _ => 0.0,
+            _ => f32::MIN_POSITIVE as f64,
         }
     }
 }

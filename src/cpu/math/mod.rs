@@ -2,5 +2,7 @@
 
 mod elementary;
 pub(in crate::cpu) mod elementwise;
+#[cfg(test)]
+mod watched;
 
-pub(in crate::cpu) use elementary::{LOG2_E, exp2, silu, softplus};
+pub(in crate::cpu) use elementary::{LOG2_E, exp2, exp2_inside, silu, softplus};

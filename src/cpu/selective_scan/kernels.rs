@@ -86,8 +86,8 @@ unsafe fn scan_of<S: Simd, T: Element + LoadStore>(job: &ScanJob) {
             let c = coefficients::<T>(scan, scan.c, &rows, scratch.c);
             for index in job.strips.clone() {
                 let strip = Strip::<T>::new::<S>(scan, &scratch, &rows, &job.strips, index, (b, c), h);
-                strip.prepare_delta::<S>();
-                strip.recurrence::<S>();
+                let largest = strip.prepare_delta::<S>();
+                strip.recurrence::<S>(largest);
                 strip.finish::<S>();
             }
         }
@@ -121,8 +121,8 @@ unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
             let b = coefficients::<T>(scan, scan.b, &rows, scratch.b);
             for index in job.strips.clone() {
                 let strip = Strip::<T>::new::<S>(scan, &scratch, &rows, &job.strips, index, (b, b), job.end);
-                strip.prepare_delta::<S>();
-                strip.scan_states::<S>();
+                let largest = strip.prepare_delta::<S>();
+                strip.scan_states::<S>(largest);
                 if rows.end == job.rows.end {
                     strip.total_decay::<S>(job.decay);
                 }

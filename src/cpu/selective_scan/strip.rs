@@ -63,23 +63,25 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         Self { scan, scratch, rows: rows.clone(), channel, count, b, c, first, h, next, dtype: PhantomData }
     }
 
-    /// Pass 1: delta and delta · u.
+    /// Pass 1: delta and delta · u. Gives the largest magnitude of delta, times -1, per channel.
     ///
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn prepare_delta<S: Simd>(&self) {
+    pub unsafe fn prepare_delta<S: Simd>(&self) -> S::F {
         // SAFETY: the channels exist (1); tokens `i..i + K` are among those of the block.
         unsafe {
             let bias = self.load_channels::<S>(self.scan.delta_bias);
+            let mut largest = S::splat(-0.0);
             let mut i = 0;
             while self.rows.len() - i >= TOKENS {
-                self.prepare_delta_of::<S, TOKENS>(i, bias);
+                self.prepare_delta_of::<S, TOKENS>(i, bias, &mut largest);
                 i += TOKENS;
             }
             for i in i..self.rows.len() {
-                self.prepare_delta_of::<S, 1>(i, bias);
+                self.prepare_delta_of::<S, 1>(i, bias, &mut largest);
             }
+            largest
         }
     }
 
@@ -101,7 +103,12 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module, and the block has these tokens.
     #[inline(always)]
-    unsafe fn prepare_delta_of<S: Simd, const K: usize>(&self, i: usize, bias: Option<S::F>) {
+    unsafe fn prepare_delta_of<S: Simd, const K: usize>(
+        &self,
+        i: usize,
+        bias: Option<S::F>,
+        largest: &mut S::F,
+    ) {
         let (scan, c, count) = (self.scan, self.channel, self.count);
         // SAFETY: the rows and channels exist (1); the scratch holds a vector per token of a block (3).
         unsafe {
@@ -117,34 +124,36 @@ impl<'a, T: LoadStore> Strip<'a, T> {
             }
             for k in 0..K {
                 let u = load::<S, T>(scan.u.at(self.rows.start + i + k, c), count);
+                *largest = S::min(S::neg_abs(delta[k]), *largest); // a NaN is left out
                 S::store(self.scratch.delta.add((i + k) * S::LANES), delta[k]);
                 S::store(self.scratch.du.add((i + k) * S::LANES), S::mul(delta[k], u));
             }
         }
     }
 
-    /// Pass 2: the states in groups that fit in registers. Leaves the partial sums in the scratch.
+    /// Pass 2: the states in groups that fit in registers. Leaves the partial sums in the scratch. `largest` is what pass 1
+    /// gives.
     ///
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn recurrence<S: Simd>(&self) {
+    pub unsafe fn recurrence<S: Simd>(&self, largest: S::F) {
         let d_state = self.scan.d_state;
         // SAFETY: the groups cover the states 0..d_state once.
         unsafe {
             let mut n = 0;
             while d_state - n >= 16 {
-                self.recur::<S, 16, 4>(n);
+                self.recur::<S, 16, 4>(n, largest);
                 n += 16;
             }
             while d_state - n >= 4 {
-                self.recur::<S, 4, 4>(n);
+                self.recur::<S, 4, 4>(n, largest);
                 n += 4;
             }
             match d_state - n {
-                3 => self.recur::<S, 3, 3>(n),
-                2 => self.recur::<S, 2, 2>(n),
-                1 => self.recur::<S, 1, 1>(n),
+                3 => self.recur::<S, 3, 3>(n, largest),
+                2 => self.recur::<S, 2, 2>(n, largest),
+                1 => self.recur::<S, 1, 1>(n, largest),
                 _ => {}
             }
         }
@@ -155,10 +164,32 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module, and `first + N <= d_state`.
     #[inline(always)]
-    unsafe fn recur<S: Simd, const N: usize, const K: usize>(&self, first: usize) {
+    unsafe fn recur<S: Simd, const N: usize, const K: usize>(&self, first: usize, largest: S::F) {
+        // SAFETY: the states exist.
+        unsafe {
+            let (a, h) = self.load_states::<S, N>(first);
+            // a few states are not worth code of their own
+            let h = match N >= 4 && !may_be_outside::<S, N>(&a, largest) {
+                true => self.recur_tokens::<S, N, K, true>(first, &a, h),
+                false => self.recur_tokens::<S, N, K, false>(first, &a, h),
+            };
+            self.store_states::<S, N>(first, h);
+        }
+    }
+
+    /// The tokens of the block in these states. `INSIDE`: all exponents are between -126 and 126.
+    ///
+    /// # Safety
+    /// 1 to 4 of the module, and `first + N <= d_state`.
+    #[inline(always)]
+    unsafe fn recur_tokens<S: Simd, const N: usize, const K: usize, const INSIDE: bool>(
+        &self,
+        first: usize,
+        a: &[S::F; N],
+        mut h: [S::F; N],
+    ) -> [S::F; N] {
         // SAFETY: the states exist; the scratch holds SUMS vectors per token of a block (3).
         unsafe {
-            let (a, mut h) = self.load_states::<S, N>(first);
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
                 let du = S::load(self.scratch.du.add(i * S::LANES));
@@ -174,16 +205,16 @@ impl<'a, T: LoadStore> Strip<'a, T> {
                     }
                 }
                 // four calls, since the compiler leaves a loop of this size as one, with `h` in memory
-                recur_step::<S, N, K, 0>((delta, du), (b, c), &a, &mut h, &mut sums);
-                recur_step::<S, N, K, 4>((delta, du), (b, c), &a, &mut h, &mut sums);
-                recur_step::<S, N, K, 8>((delta, du), (b, c), &a, &mut h, &mut sums);
-                recur_step::<S, N, K, 12>((delta, du), (b, c), &a, &mut h, &mut sums);
+                recur_step::<S, N, K, 0, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 4, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 8, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 12, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
                 for j in 0..SUMS {
                     S::store(sums_at.add(j * S::LANES), sums[j]);
                 }
             }
-            self.store_states::<S, N>(first, h);
         }
+        h
     }
 
     /// In place of passes 2 and 3, for a chunk: the states without outputs, and the sum of delta in the scratch.
@@ -191,7 +222,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn scan_states<S: Simd>(&self) {
+    pub unsafe fn scan_states<S: Simd>(&self, largest: S::F) {
         let d_state = self.scan.d_state;
         // SAFETY: the scratch has a sum per channel (3); the groups cover the states 0..d_state once.
         unsafe {
@@ -203,11 +234,11 @@ impl<'a, T: LoadStore> Strip<'a, T> {
             store::<S, f32>(delta_sum, sum, self.count);
             let mut n = 0;
             while d_state - n >= STATES {
-                self.scan_states_of::<S, STATES>(n);
+                self.scan_states_of::<S, STATES>(n, largest);
                 n += STATES;
             }
             for n in n..d_state {
-                self.scan_states_of::<S, 1>(n);
+                self.scan_states_of::<S, 1>(n, largest);
             }
         }
     }
@@ -217,10 +248,11 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module, and `first + N <= d_state`.
     #[inline(always)]
-    unsafe fn scan_states_of<S: Simd, const N: usize>(&self, first: usize) {
+    unsafe fn scan_states_of<S: Simd, const N: usize>(&self, first: usize, largest: S::F) {
         // SAFETY: the states exist.
         unsafe {
             let (a, mut h) = self.load_states::<S, N>(first);
+            let outside = may_be_outside::<S, N>(&a, largest);
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
                 let du = S::load(self.scratch.du.add(i * S::LANES));
@@ -232,7 +264,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
                 for n in 0..N {
                     decay[n] = S::mul(delta, a[n]);
                 }
-                decay = math::exp2::<S, N>(decay);
+                decay = if outside { math::exp2::<S, N>(decay) } else { math::exp2_inside::<S, N>(decay) };
                 for n in 0..N {
                     h[n] = S::fma(decay[n], h[n], S::mul(du, S::splat(*b.add(n))));
                 }
@@ -348,13 +380,32 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     }
 }
 
+/// Whether the exponent of some decay may be outside of what [`math::exp2_inside`] takes: one comparison per block
+/// instead of a clamp per token and state, since ordinary decays are never so small. `a` includes log2 e; `largest` is the
+/// largest magnitude of delta, times -1.
+///
+/// # Safety
+/// 1. The CPU has the target features of `S`.
+#[inline(always)]
+unsafe fn may_be_outside<S: Simd, const N: usize>(a: &[S::F; N], largest: S::F) -> bool {
+    // SAFETY: condition 1.
+    unsafe {
+        let mut least = S::splat(-0.0);
+        for a in a {
+            least = S::min(S::neg_abs(*a), least);
+        }
+        // products of smaller factors round to no more; one of a NaN stays one in any code
+        S::any_above(S::mul(largest, least), S::splat(126.0))
+    }
+}
+
 /// One token of the states `FIRST..FIRST + K` of a group of `N`, if it has these.
 ///
 /// # Safety
 /// 1. `b` and `c` point to `N` numbers.
 /// 2. The CPU has the target features of `S`.
 #[inline(always)]
-unsafe fn recur_step<S: Simd, const N: usize, const K: usize, const FIRST: usize>(
+unsafe fn recur_step<S: Simd, const N: usize, const K: usize, const FIRST: usize, const INSIDE: bool>(
     (delta, du): (S::F, S::F),
     (b, c): (*const f32, *const f32),
     a: &[S::F; N],
@@ -370,7 +421,7 @@ unsafe fn recur_step<S: Simd, const N: usize, const K: usize, const FIRST: usize
         for j in 0..K {
             decay[j] = S::mul(delta, a[FIRST + j]);
         }
-        decay = math::exp2::<S, K>(decay);
+        decay = if INSIDE { math::exp2_inside::<S, K>(decay) } else { math::exp2::<S, K>(decay) };
         for j in 0..K {
             let n = FIRST + j;
             let input = S::mul(du, S::splat(*b.add(n)));

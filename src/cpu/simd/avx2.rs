@@ -117,8 +117,12 @@ impl Simd for Avx2 {
         _mm256_or_ps(a, _mm256_set1_ps(-0.0))
     }
     #[inline(always)]
-    unsafe fn select_negative(x: __m256, a: __m256, b: __m256) -> __m256 {
-        _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps()))
+    unsafe fn select_less(x: __m256, y: __m256, a: __m256, b: __m256) -> __m256 {
+        _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, y))
+    }
+    #[inline(always)]
+    unsafe fn any_above(x: __m256, y: __m256) -> bool {
+        _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) != 0
     }
     #[inline(always)]
     unsafe fn round(x: __m256) -> __m256 {
@@ -130,6 +134,12 @@ impl Simd for Avx2 {
         let n = _mm256_cvtps_epi32(n);
         let half = _mm256_srai_epi32::<1>(n);
         _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(n, half)))
+    }
+    #[inline(always)]
+    unsafe fn scale_inside(p: __m256, n: __m256) -> __m256 {
+        // the exponent field; a NaN becomes the integer 2^31, of which no bit is left
+        let n = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n))
     }
     #[inline(always)]
     unsafe fn upper_bf16(pairs: __m256) -> __m256 {

@@ -122,9 +122,12 @@ impl Simd for Avx512 {
         _mm512_or_ps(a, _mm512_set1_ps(-0.0))
     }
     #[inline(always)]
-    unsafe fn select_negative(x: __m512, a: __m512, b: __m512) -> __m512 {
-        let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps());
-        _mm512_mask_blend_ps(negative, b, a)
+    unsafe fn select_less(x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 {
+        _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, y), b, a)
+    }
+    #[inline(always)]
+    unsafe fn any_above(x: __m512, y: __m512) -> bool {
+        _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, y) != 0
     }
     #[inline(always)]
     unsafe fn round(x: __m512) -> __m512 {
@@ -136,7 +139,6 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn split(x: __m512) -> (__m512, __m512) {
-        // no clamp: r is 0 for an infinity and for what has no fraction, and `scale` saturates
         let r = _mm512_reduce_ps::<NEAREST>(x);
         (_mm512_sub_ps(x, r), r)
     }

@@ -103,8 +103,12 @@ impl Simd for Neon {
         vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(1 << 31)))
     }
     #[inline(always)]
-    unsafe fn select_negative(x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        vbslq_f32(vcltzq_f32(x), a, b)
+    unsafe fn select_less(x: float32x4_t, y: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vbslq_f32(vcltq_f32(x, y), a, b)
+    }
+    #[inline(always)]
+    unsafe fn any_above(x: float32x4_t, y: float32x4_t) -> bool {
+        vmaxvq_u32(vcgtq_f32(x, y)) != 0
     }
     #[inline(always)]
     unsafe fn round(x: float32x4_t) -> float32x4_t {
@@ -130,5 +134,11 @@ impl Simd for Neon {
         let n = vcvtq_s32_f32(n);
         let half = vshrq_n_s32::<1>(n);
         vmulq_f32(vmulq_f32(p, power(half)), power(vsubq_s32(n, half)))
+    }
+    #[inline(always)]
+    unsafe fn scale_inside(p: float32x4_t, n: float32x4_t) -> float32x4_t {
+        // the exponent field; a NaN becomes the integer 0
+        let n = vshlq_n_s32::<23>(vcvtq_s32_f32(n));
+        vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), n))
     }
 }

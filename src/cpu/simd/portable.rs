@@ -94,8 +94,12 @@ impl Simd for Portable {
         a.map(|a| f32::from_bits(a.to_bits() | 1 << 31))
     }
     #[inline(always)]
-    unsafe fn select_negative(x: F, a: F, b: F) -> F {
-        std::array::from_fn(|i| if x[i] < 0.0 { a[i] } else { b[i] })
+    unsafe fn select_less(x: F, y: F, a: F, b: F) -> F {
+        std::array::from_fn(|i| if x[i] < y[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn any_above(x: F, y: F) -> bool {
+        (0..LANES).any(|i| x[i] > y[i])
     }
     #[inline(always)]
     unsafe fn round(x: F) -> F {
@@ -123,5 +127,10 @@ impl Simd for Portable {
             let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
             p[i] * power(half) * power(n - half)
         })
+    }
+    #[inline(always)]
+    unsafe fn scale_inside(p: F, n: F) -> F {
+        // the exponent field; a NaN becomes the integer 0
+        std::array::from_fn(|i| f32::from_bits(p[i].to_bits().wrapping_add((n[i] as i32 as u32) << 23)))
     }
 }

@@ -57,13 +57,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// The sign bit set.
     unsafe fn neg_abs(a: Self::F) -> Self::F;
-    /// `x < 0 ? a : b` per lane.
-    unsafe fn select_negative(x: Self::F, a: Self::F, b: Self::F) -> Self::F;
+    /// `x < y ? a : b` per lane: `b` where `x` or `y` is a NaN.
+    unsafe fn select_less(x: Self::F, y: Self::F, a: Self::F, b: Self::F) -> Self::F;
+    /// Whether some lane of `x` is above that of `y`.
+    unsafe fn any_above(x: Self::F, y: Self::F) -> bool;
     /// The nearest integer, ties to even, for `|x| < 2^22`.
     unsafe fn round(x: Self::F) -> Self::F;
-    /// `p * 2^n`, rounded once, for `p` in `[0.5, 2]` and the `n` of [`Simd::split`] or an integral one in
-    /// `[-150, 128]`. A NaN in both stays one.
+    /// `p * 2^n`, rounded once, for `p` in `[0.5, 2]` and an integral `n` in `[-126, 128]`. A NaN in both stays one.
     unsafe fn scale(p: Self::F, n: Self::F) -> Self::F;
+    /// The same where the result is a normal number, or infinity if `p` is 1.
+    #[inline(always)]
+    unsafe fn scale_inside(p: Self::F, n: Self::F) -> Self::F {
+        // SAFETY: condition 1.
+        unsafe { Self::scale(p, n) }
+    }
 
     /// The upper bf16 number of each lane's bits, widened.
     unsafe fn upper_bf16(pairs: Self::F) -> Self::F;
@@ -72,13 +79,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Zero, of the same sign, for what is subnormal.
     unsafe fn flush(x: Self::F) -> Self::F;
 
-    /// `(n, r)` with `n` the integer nearest to `x` and `r = x - n`, exactly, and `n` such that `2^r * 2^n` saturates
-    /// to 0 or infinity as `2^x` does.
+    /// `(n, r)` with `n` the integer nearest to `x` and `r = x - n`, exactly, for `|x| < 2^22`.
     #[inline(always)]
     unsafe fn split(x: Self::F) -> (Self::F, Self::F) {
         // SAFETY: condition 1.
         unsafe {
-            let x = Self::min(Self::splat(128.0), Self::max(Self::splat(-150.0), x));
             let n = Self::round(x);
             (n, Self::sub(x, n))
         }

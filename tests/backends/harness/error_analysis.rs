@@ -118,7 +118,8 @@ impl Approx {
     /// in units of the correctly rounded result, which may be the next power of two.
     pub fn elementary(self, function: Elementary, value: f64, moved: f64) -> Self {
         let magnitude = (value.abs() + moved).max(function.smallest()) * (1.0 + 2f64.powi(-24));
-        let error = moved + function.max_ulp() * ulp(magnitude, DType::F32) * F64;
+        let lost = if value.abs() - moved < function.smallest() { function.smallest() } else { 0.0 };
+        let error = moved + lost + function.max_ulp() * ulp(magnitude, DType::F32) * F64;
         let mut computed = [self.computed];
         portable().elementary(function, &mut computed);
         Self { value, error, computed: computed[0] }

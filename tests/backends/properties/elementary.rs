@@ -9,14 +9,15 @@ use mamba_kernels::{Cpu, DType};
 /// A prime, so that all low bits occur.
 const STRIDE: usize = 10007;
 
-/// Every `STRIDE`-th bit pattern, and the neighbours of those that start a new exponent.
+/// Every `STRIDE`-th bit pattern, the neighbours of those that start a new exponent, and where `exp` ends.
 fn inputs() -> Vec<f32> {
     let strided = (0..=u32::MAX).step_by(STRIDE);
     let edges = (0..512u32).flat_map(|exponent| {
         let bits = exponent << 23;
         [bits.wrapping_sub(1), bits, bits + 1]
     });
-    strided.chain(edges).map(f32::from_bits).collect()
+    let least = (-126.0 * std::f32::consts::LN_2).to_bits();
+    strided.chain(edges).chain(least - 100..least + 100).map(f32::from_bits).collect()
 }
 
 /// In f64, whose error does not count here.
@@ -31,8 +32,9 @@ fn exact(function: Elementary, x: f32) -> f64 {
     }
 }
 
-/// The error in units in the last place of the correctly rounded result; infinite if one is a NaN or an infinity
-/// and the other is not, except for one step past the largest number, which is a rounding error like another.
+/// The error in units in the last place of the correctly rounded result, or 0 if that is below `smallest` and the error is
+/// at most that; infinite if one is a NaN or an infinity and the other is not, except for one step past the largest
+/// number, which is a rounding error like another.
 fn error(y: f32, value: f64, smallest: f64) -> f64 {
     let rounded = value as f32;
     if y == rounded && y.is_infinite() || y.is_nan() && value.is_nan() {
@@ -43,7 +45,11 @@ fn error(y: f32, value: f64, smallest: f64) -> f64 {
         let neighbours = finite.abs() == f32::MAX && y.is_sign_negative() == value.is_sign_negative();
         return if neighbours { 1.0 } else { f64::INFINITY };
     }
-    let off = (f64::from(y) - value).abs() / ulp(f64::from(rounded).abs().max(smallest), DType::F32);
+    let off = (f64::from(y) - value).abs();
+    if value.abs() < smallest {
+        return if off <= smallest { 0.0 } else { f64::INFINITY };
+    }
+    let off = off / ulp(f64::from(rounded), DType::F32);
     if off.is_nan() { f64::INFINITY } else { off }
 }
 
