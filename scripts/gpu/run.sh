@@ -98,7 +98,7 @@ part model 90 "${CHECK[@]}" model
 if [ -n "$DRY" ]; then part ceilings 10 "$GPU/gpu_times" --list; else part ceilings 30 "$GPU/gpu_times"; fi
 part times 90 "${CHECK[@]}" times
 if [ -d "$GPU/peers" ] || [ -n "$DRY" ]; then
-  part peers 100 python3 scripts/gpu/peers.py --folder "$GPU/peers" ${DRY:+--quick}
+  part peers 100 python3 scripts/gpu/peers.py --folder "$GPU/peers" --build-seconds 70 ${DRY:+--quick}
 else missing peers "there is no .gpu/peers"; fi
 part speed 60 "${CHECK[@]}" speed
 
@@ -110,14 +110,14 @@ elif command -v compute-sanitizer > /dev/null; then
   done
 else missing sanitize "compute-sanitizer is not installed"; fi
 
-# 6. a profiler: each kernel once
+# 6. a profiler: launches of the exact mode, then of the other, the first 48
 METRICS=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
 METRICS+=,lts__throughput.avg.pct_of_peak_sustained_elapsed,l1tex__throughput.avg.pct_of_peak_sustained_elapsed
 METRICS+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_issued.avg.pct_of_peak_sustained_active
 METRICS+=,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread,launch__waves_per_multiprocessor
 if [ -n "$DRY" ]; then part profile 60 "${CHECK[@]}" profile
 elif command -v ncu > /dev/null; then
-  part profile 60 ncu --clock-control none --csv --metrics $METRICS --log-file "$OUT/ncu.csv" "${CHECK[@]}" profile
+  part profile 60 ncu --clock-control none --launch-count 48 --csv --metrics $METRICS --log-file "$OUT/ncu.csv" "${CHECK[@]}" profile
 else missing profile "ncu is not installed"; fi
 
 fact seconds "$SECONDS"
