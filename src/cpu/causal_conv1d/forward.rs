@@ -16,7 +16,7 @@ use super::kernel::{Conv, ConvJob, conv};
 use crate::arrays::{DType, Element, Result};
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
-use crate::cpu::machine::split::{RaggedSplit, Split, sequence_of};
+use crate::cpu::machine::split::{RaggedSplit, Split, sequence_at};
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::simd::dispatch::lanes;
 use crate::ops::CausalConv1d;
@@ -83,7 +83,7 @@ pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_
     }
     cpu.threads.for_each(rows.tasks(), |_, index| {
         let task = rows.task(index);
-        for sequence in sequence_of(offsets, task.start)..batch.len() {
+        for sequence in sequence_at(offsets, task.start)..batch.len() {
             let whole = whole(sequence);
             if whole.start >= task.end {
                 break;
@@ -96,7 +96,7 @@ pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_
     // the state of a sequence that several tasks share is updated after all of them have read it
     let mut updated = None;
     for start in (1..rows.tasks()).map(|index| rows.task(index).start) {
-        let sequence = sequence_of(offsets, start);
+        let sequence = sequence_at(offsets, start);
         if offsets[sequence] < start && updated != Some(sequence) && shared.get().state.is_some() {
             let end = whole(sequence).end;
             run(sequence, end..end, 0..channels, true);

@@ -82,7 +82,7 @@ impl<'a> RaggedSplit<'a> {
     /// The sequence and the unit that the task after this border starts with.
     fn border(&self, index: usize) -> (usize, usize) {
         let at = (self.length() as u128 * index as u128 / self.tasks.max(1) as u128) as usize;
-        let sequence = sequence_of(self.offsets, at / self.units.max(1));
+        let sequence = sequence_at(self.offsets, at / self.units.max(1));
         let Some(&end) = self.offsets.get(sequence + 1) else { return (sequence, 0) };
         let start = self.offsets[sequence];
         let (done, tokens) = (at - start * self.units, end - start);
@@ -91,7 +91,7 @@ impl<'a> RaggedSplit<'a> {
 }
 
 /// The sequence that has a token, or the number of sequences for the token after the last.
-pub(in crate::cpu) fn sequence_of(offsets: &[usize], token: usize) -> usize {
+pub(in crate::cpu) fn sequence_at(offsets: &[usize], token: usize) -> usize {
     offsets.partition_point(|&offset| offset <= token).saturating_sub(1)
 }
 
