@@ -14,7 +14,8 @@ fn main() {
     }
 }
 
-/// The sources of the kernels, as a list of names and texts for `src/cuda/driver/sources.rs`.
+/// The sources of the kernels, as a list of names and texts for `src/cuda/driver/sources.rs`, and the kernels that they
+/// export, for `kernels.rs` there.
 #[cfg(feature = "cuda")]
 mod sources {
     use std::io::Result;
@@ -33,7 +34,13 @@ mod sources {
         files.sort(); // by name: the fingerprint of the sources depends on the order
         let entry = |(name, path): &(String, PathBuf)| format!("({name:?}, include_str!({path:?})),\n");
         let list = format!("&[\n{}]\n", files.iter().map(entry).collect::<String>());
-        fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("cuda_sources.rs"), list)
+        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+        fs::write(out.join("cuda_sources.rs"), list)?;
+        let texts = files.iter().map(|(_, path)| fs::read_to_string(path)).collect::<Result<Vec<_>>>()?;
+        let exported = texts.iter().flat_map(|text| text.split("\nEXPORT_KERNEL(").skip(1));
+        let mut kernels: Vec<&str> = exported.filter_map(|rest| rest.split(',').next()).collect();
+        kernels.sort_unstable();
+        fs::write(out.join("cuda_kernels.rs"), format!("&{kernels:?}"))
     }
 
     /// The kernels and their headers, without those of the executor.

@@ -1,8 +1,8 @@
 //! Shapes: rows a page apart, one channel more than vectors have, odd numbers of states and taps, few rows.
 
-use crate::values::{ordinary, positive};
+use crate::values::{ordinary, positive, product};
 use crate::{Pair, Run};
-use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, Linear, SelectiveScan};
+use mamba_kernels::ops::{Activation, CausalConv1d, SelectiveScan};
 use mamba_kernels::{Backend, Batch, Cpu, Rows};
 
 /// The sizes of a scan or a convolution.
@@ -85,24 +85,6 @@ pub(super) fn conv(cpu: &Cpu, arrays: &Arrays) -> Run {
     })
 }
 
-fn linear(cpu: &Cpu, (tokens, k, n): (usize, usize, usize)) -> Run {
-    let cpu = cpu.clone();
-    let input: Vec<f32> = (0..tokens * k).map(ordinary).collect();
-    let weight: Vec<f32> = (0..n * k).map(ordinary).collect();
-    let weight = cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap();
-    let (mut output, mut workspace) = (vec![0.0f32; tokens * n], Default::default());
-    Box::new(move || {
-        let args = Linear::<Cpu, f32, f32> {
-            input: Rows::new(&input[..], tokens, k).unwrap(),
-            weight: &weight,
-            bias: None,
-            epilogue: Epilogue::Store,
-            output: Rows::new(&mut output[..], tokens, n).unwrap(),
-        };
-        cpu.linear(args, &mut workspace).unwrap();
-    })
-}
-
 pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
     let cpu =
         || Cpu::builder().threads(1).build().expect("the instruction set that the environment asks for");
@@ -162,7 +144,7 @@ pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
     for rows in [2, 7, 9, 17, 33, 65] {
         let work = rows as f64 / 64.0;
         let (case, twin) =
-            (|cpu: &Cpu| linear(cpu, (rows, 768, 768)), |cpu: &Cpu| linear(cpu, (64, 768, 768)));
+            (|cpu: &Cpu| product(cpu, (rows, 768, 768)), |cpu: &Cpu| product(cpu, (64, 768, 768)));
         add(format!("shapes/linear/{rows} rows"), work, &case, &twin);
     }
     for (name, shape) in [
@@ -171,8 +153,8 @@ pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
         ("rows 4096 bytes apart", (64, 1024, 768)),
     ] {
         let work = (shape.1 * shape.2) as f64 / (768.0 * 768.0);
-        add(format!("shapes/linear/{name}"), work, &|cpu| linear(cpu, shape), &|cpu| {
-            linear(cpu, (64, 768, 768))
+        add(format!("shapes/linear/{name}"), work, &|cpu| product(cpu, shape), &|cpu| {
+            product(cpu, (64, 768, 768))
         });
     }
 }

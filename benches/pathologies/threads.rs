@@ -1,10 +1,10 @@
 //! Threads: batches of unequal lengths, many small sequences, more threads than CPUs, several callers.
 
 use crate::shapes::{Arrays, conv, scan};
+use crate::values::{ordinary, product};
 use crate::{Pair, Run};
 use mamba_kernels::ops::{Epilogue, Linear};
 use mamba_kernels::{Backend, Cpu, Rows};
-use std::sync::Arc;
 
 fn cpu(threads: usize) -> Cpu {
     Cpu::builder().threads(threads).build().expect("the instruction set that the environment asks for")
@@ -81,30 +81,12 @@ pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
     add("threads/linear/8 callers".into(), cpus, 8.0, &|| callers(8, shape), &|| product(&cpu(cpus), shape));
 }
 
-fn product(cpu: &Cpu, (tokens, k, n): (usize, usize, usize)) -> Run {
-    let cpu = cpu.clone();
-    let input: Vec<f32> = (0..tokens * k).map(crate::values::ordinary).collect();
-    let weight: Vec<f32> = (0..n * k).map(crate::values::ordinary).collect();
-    let weight = cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap();
-    let (mut output, mut workspace) = (vec![0.0f32; tokens * n], Default::default());
-    Box::new(move || {
-        let args = Linear::<Cpu, f32, f32> {
-            input: Rows::new(&input[..], tokens, k).unwrap(),
-            weight: &weight,
-            bias: None,
-            epilogue: Epilogue::Store,
-            output: Rows::new(&mut output[..], tokens, n).unwrap(),
-        };
-        cpu.linear(args, &mut workspace).unwrap();
-    })
-}
-
 /// A thread per caller, started anew in each run.
 fn callers(count: usize, (tokens, k, n): (usize, usize, usize)) -> Run {
     let cpu = Cpu::new();
-    let input: Arc<Vec<f32>> = Arc::new((0..tokens * k).map(crate::values::ordinary).collect());
-    let weight: Vec<f32> = (0..n * k).map(crate::values::ordinary).collect();
-    let weight = Arc::new(cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap());
+    let input: Vec<f32> = (0..tokens * k).map(ordinary).collect();
+    let weight: Vec<f32> = (0..n * k).map(ordinary).collect();
+    let weight = cpu.pack(Rows::new(&weight[..], n, k).unwrap()).unwrap();
     let mut outputs = vec![vec![0.0f32; tokens * n]; count];
     Box::new(move || {
         std::thread::scope(|scope| {

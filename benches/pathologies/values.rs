@@ -97,14 +97,15 @@ fn conv(input: Values) -> Run {
 }
 
 /// A product of `tokens` x `k` x `n` and its epilogue.
-fn linear(
+pub(super) fn linear(
+    cpu: &Cpu,
     (tokens, k, n): (usize, usize, usize),
     input: Values,
     weight: Values,
     epilogue: Epilogue,
     narrow: bool,
 ) -> Run {
-    let cpu = cpu();
+    let cpu = cpu.clone();
     let input: Vec<f32> = (0..tokens * k).map(input).collect();
     let weight: Vec<f32> = (0..n * k).map(weight).collect();
     let weight = if narrow {
@@ -124,6 +125,11 @@ fn linear(
         };
         cpu.linear(args, &mut workspace).unwrap();
     })
+}
+
+/// A product of ordinary numbers.
+pub(super) fn product(cpu: &Cpu, shape: (usize, usize, usize)) -> Run {
+    linear(cpu, shape, ordinary, ordinary, Epilogue::Store, false)
 }
 
 fn norm(input: Values) -> Run {
@@ -204,8 +210,8 @@ pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
     let shape = (64, 1, 1024);
     let plus = Epilogue::Softplus;
     for (name, input) in sums {
-        let case = || linear(shape, input, |_| 1.0, plus, false);
-        let twin = || linear(shape, ordinary, |_| 1.0, plus, false);
+        let case = || linear(&cpu(), shape, input, |_| 1.0, plus, false);
+        let twin = || linear(&cpu(), shape, ordinary, |_| 1.0, plus, false);
         add(format!("values/linear/softplus of {name}"), &case, &twin);
     }
     let products: [(&str, Values, Values); 8] = [
@@ -220,13 +226,13 @@ pub(super) fn pairs(wanted: &dyn Fn(&str) -> bool, each: &mut dyn FnMut(Pair)) {
     ];
     for (name, input, weight) in products {
         for (size, shape) in [("64 rows", (64, 512, 512)), ("one row", (1, 512, 512))] {
-            let case = || linear(shape, input, weight, Epilogue::Store, false);
-            let twin = || linear(shape, ordinary, ordinary, Epilogue::Store, false);
+            let case = || linear(&cpu(), shape, input, weight, Epilogue::Store, false);
+            let twin = || product(&cpu(), shape);
             add(format!("values/linear/{name}, {size}"), &case, &twin);
         }
     }
-    let case = || linear((1, 512, 512), ordinary, |_| 1e-40, Epilogue::Store, true);
-    let twin = || linear((1, 512, 512), ordinary, ordinary, Epilogue::Store, true);
+    let case = || linear(&cpu(), (1, 512, 512), ordinary, |_| 1e-40, Epilogue::Store, true);
+    let twin = || linear(&cpu(), (1, 512, 512), ordinary, ordinary, Epilogue::Store, true);
     add("values/linear/bf16 weights of 1e-40, one row".into(), &case, &twin);
     let norms: [(&str, Values); 4] =
         [("1e-40", |_| 1e-40), ("1e-20", |_| 1e-20), ("0", |_| 0.0), ("NaN", |_| f32::NAN)];

@@ -172,6 +172,6 @@ impl Cuda {
             launches: device.launches_of(i),
             resources: device.driver.resources(i),
         };
-        KERNELS.into_iter().enumerate().map(kernel_use).collect()
+        KERNELS.iter().copied().enumerate().map(kernel_use).collect()
     }
 }

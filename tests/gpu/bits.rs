@@ -74,9 +74,34 @@ fn ragged(lengths: &[usize]) -> Vec<(usize, bool)> {
     lengths.iter().enumerate().map(|(i, &length)| (length, Some(i) == padding)).collect()
 }
 
+/// What `for_each_op!` makes here: the large cases of every op of the suite, so that an op's kernels are launched whether
+/// or not it has shapes of its own below.
+macro_rules! suite {
+    ($suite:ident $make:ident($name:literal):
+        $($kind:ident $group:ident: $case:ident $(, $property:ident)*;)+) => {
+        fn $make(checks: &mut Checks<'_>) {
+            $(large::<$case>(checks, $name);)+
+        }
+    };
+}
+macro_rules! properties {
+    ($($none:tt)*) => {};
+}
+for_each_op!(exact every_op("bits/large"));
+
+fn large<C: Case>(checks: &mut Checks<'_>, name: &str)
+where
+    C::Spec: Send + Sync + 'static,
+{
+    for (i, spec) in C::large().into_iter().enumerate() {
+        checks.exact::<C>(format!("{name}/{}/{i}", C::NAME), spec);
+    }
+}
+
 /// All checks of bits.
 pub fn checks(target: &Target) -> Vec<NamedCheck<'_>> {
     let mut checks = Checks { target, checks: Vec::new() };
+    every_op(&mut checks);
     for (i, shape) in target.models().iter().enumerate() {
         products(&mut checks, shape, i == 0);
         sequences(&mut checks, shape, i == 0);

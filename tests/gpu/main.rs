@@ -3,7 +3,9 @@
 //! ```text
 //! gpu_check PART... [--small] [--list] [--threads N]
 //! ```
-//! `--small` is for the executor, which is slow. //! Each part writes its results as JSON lines to the file named by `RESULTS`, or to standard output:
+//! `--small` is for the executor, which is slow.
+//!
+//! Each part writes its results as JSON lines to the file named by `RESULTS`, or to standard output:
 //! - `smoke`: one op, where the kernels come from, and what each needs;
 //! - `bits`: every op, type and form against the CPU, in the shapes of two models; fails unless every kernel has run;
 //! - `model`: a whole model with random weights, prefill and decode, logits and states, against the CPU;
@@ -14,33 +16,22 @@
 //! The exit status is 1 if a check has failed.
 #![cfg(feature = "cuda")]
 
+#[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
+#[macro_use]
+#[path = "../backends/ops/mod.rs"]
+mod ops;
+
 mod bits;
 #[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
 #[path = "../backends/harness/mod.rs"]
 mod harness;
 mod model;
 #[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
-#[path = "../backends/ops"]
-mod ops {
-    pub mod causal_conv1d;
-    mod embedding;
-    pub mod linear;
-    mod rms_norm;
-    pub mod selective_scan;
-
-    pub use causal_conv1d::CausalConv1d;
-    pub use embedding::Embedding;
-    pub use linear::{InProj, Linear};
-    pub use rms_norm::RmsNorm;
-    pub use selective_scan::SelectiveScan;
-}
-#[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
 #[path = "../backends/properties/mod.rs"]
 mod properties;
 mod random_model;
 mod record;
 mod sanitize;
-#[allow(dead_code, reason = "shared with the suite of all backends")]
 #[path = "../shared/skip.rs"]
 mod skip;
 mod target;

@@ -27,6 +27,24 @@ struct Run {
     states: Vec<Vec<f32>>,
 }
 
+impl Run {
+    /// Logits and states of another run have these bits.
+    fn assert_same(&self, found: &Run, shape: &Shape, what: &str) {
+        for ((name, found), (_, expected)) in found.logits.iter().zip(&self.logits) {
+            assert!(
+                found.iter().all(|logit| logit.is_finite()),
+                "{what}, {name}: logits that are no numbers"
+            );
+            same_bits(found, expected, shape.vocab, &format!("{what}, logits of {name}"))
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+        for (layer, (found, expected)) in found.states.iter().zip(&self.states).enumerate() {
+            same_bits(found, expected, shape.d_inner, &format!("{what}, states of layer {layer}"))
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
 /// A prompt into slot 0, its state copied to all slots, then decode steps of one sequence and of all.
 fn run<B: Backend>(model: &Mamba<B>, shape: &Shape, sizes: &Sizes, segment: Option<usize>) -> Run {
     let mut scratch = segment.map_or_else(Scratch::default, Scratch::with_segment_tokens);
@@ -76,18 +94,7 @@ pub fn bits(target: &Target, shape: &Shape, layers: usize) {
     for segment in [None, Some(target.pick(256, 40))] {
         let found = run(&model, &shape, &sizes, segment);
         let what = segment.map_or("default segments".into(), |tokens| format!("segments of {tokens}"));
-        for ((name, found), (_, expected)) in found.logits.iter().zip(&expected.logits) {
-            assert!(
-                found.iter().all(|logit| logit.is_finite()),
-                "{what}, {name}: logits that are no numbers"
-            );
-            same_bits(found, expected, shape.vocab, &format!("{what}, logits of {name}"))
-                .unwrap_or_else(|error| panic!("{error}"));
-        }
-        for (layer, (found, expected)) in found.states.iter().zip(&expected.states).enumerate() {
-            same_bits(found, expected, shape.d_inner, &format!("{what}, states of layer {layer}"))
-                .unwrap_or_else(|error| panic!("{error}"));
-        }
+        expected.assert_same(&found, &shape, &what);
     }
     target.count(model.backend());
 }
@@ -130,8 +137,5 @@ pub fn small_bits(target: &Target, shape: &Shape) {
     let expected =
         run(&Mamba::from_source(Cpu::new(), config(shape), &weights).unwrap(), shape, &sizes, None);
     let model = Mamba::from_source(target.cuda(|builder| builder), config(shape), &weights).unwrap();
-    let found = run(&model, shape, &sizes, None);
-    for ((name, found), (_, expected)) in found.logits.iter().zip(&expected.logits) {
-        same_bits(found, expected, shape.vocab, name).unwrap_or_else(|error| panic!("{error}"));
-    }
+    expected.assert_same(&run(&model, shape, &sizes, None), shape, "a small model");
 }

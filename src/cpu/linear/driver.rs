@@ -9,8 +9,8 @@ use super::tile::{MAX_ROWS, TileJob, max_rows};
 use crate::arrays::{DType, Element, Error, Result, Rows, checked_product};
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
-use crate::cpu::machine::split::{Split, split_range};
-use crate::cpu::machine::threads::Shared;
+use crate::cpu::machine::split::{Split, split_range, tasks_for};
+use crate::cpu::machine::threads::{Shared, TASKS_PER_THREAD};
 use crate::cpu::machine::workspace::Workspace;
 use crate::cpu::simd::dispatch::registers;
 use std::ops::Range;
@@ -22,8 +22,6 @@ const CACHED_INPUT_BYTES: usize = 384 << 10;
 /// Fewest elements that are worth a task of their own: to convert, and to multiply.
 const ELEMENTS_PER_TASK: usize = 1 << 14;
 const PRODUCTS_PER_TASK: usize = 1 << 16;
-/// More tasks than threads, so a thread that the system holds up delays the others less.
-const TASKS_PER_THREAD: usize = 4;
 
 /// A product of inputs in the form that the weight format takes.
 #[derive(Clone, Copy)]
@@ -118,7 +116,7 @@ impl Product<'_> {
         // an empty sum is work too: its output is the bias and the epilogue of 0
         let work = self.rows.saturating_mul(self.weight.cols.max(1)).saturating_mul(self.weight.rows);
         let most = cpu.threads.team() * TASKS_PER_THREAD;
-        let wanted = work.div_ceil(PRODUCTS_PER_TASK).min(most);
+        let wanted = tasks_for(work, PRODUCTS_PER_TASK, most);
         // along the panels, which are many, or along the rows if there are too few panels
         let along_rows = panels < wanted && self.rows.div_ceil(MAX_ROWS) > panels;
         let (len, unit) = if along_rows { (self.rows, MAX_ROWS) } else { (panels, 1) };

@@ -68,10 +68,11 @@ impl<'a> RaggedSplit<'a> {
             (sequence, start..end)
         };
         let offsets = self.offsets;
-        let has_tokens =
-            move |sequence: usize| sequence + 1 < offsets.len() && offsets[sequence] < offsets[sequence + 1];
-        let pieces = (first.0..=last.0).map(piece);
-        pieces.filter(move |(sequence, units)| !units.is_empty() && has_tokens(*sequence))
+        // nothing of the sequence past the last one is in a task
+        let is_some = move |(sequence, units): &(usize, Range<usize>)| {
+            !units.is_empty() && offsets[*sequence] < offsets[sequence + 1]
+        };
+        (first.0..=last.0).map(piece).filter(is_some)
     }
 
     /// The length of the line.

@@ -15,7 +15,7 @@ use std::thread::{JoinHandle, Thread};
 const SPINS: usize = 4000;
 /// Tasks per thread: they are claimed one by one, so a CPU that is slower, or taken by another program for a while,
 /// does fewer of them.
-const TASKS_PER_THREAD: usize = 4;
+pub(in crate::cpu) const TASKS_PER_THREAD: usize = 4;
 /// Set in [`Team::joined`] while a region takes workers.
 const OPEN: usize = 1 << (usize::BITS - 1);
 /// In [`Team::joined`], one worker that takes part now, and one that has joined since the region was opened.

@@ -133,8 +133,13 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Its size in numbers, of which `states` are for `h`; a multiple of a cache line.
     pub fn size(scan: &Scan, lanes: usize, states: usize) -> usize {
-        let widened = if scan.dtype == DType::F32 { 0 } else { 2 * BLOCK * scan.n_groups * scan.d_state };
-        ((2 + SUMS) * BLOCK * lanes + widened + states).next_multiple_of(16)
+        ((2 + SUMS) * BLOCK * lanes + 2 * Self::widened(scan) + states).next_multiple_of(16)
+    }
+
+    /// The numbers of `b`, and of `c`: none if they are used where they are.
+    #[inline(always)]
+    fn widened(scan: &Scan) -> usize {
+        if scan.dtype == DType::F32 { 0 } else { BLOCK * scan.n_groups * scan.d_state }
     }
 
     /// The first of a scratch of `size` numbers for each worker that `tasks` tasks can have, one after the other.
@@ -146,11 +151,11 @@ impl Scratch {
     #[inline(always)]
     pub fn new(scan: &Scan, lanes: usize, start: *mut f32) -> Self {
         let vectors = BLOCK * lanes;
-        let coefficients = if scan.dtype == DType::F32 { 0 } else { BLOCK * scan.n_groups * scan.d_state };
+        let widened = Self::widened(scan);
         let du = start.wrapping_add(vectors);
         let sums = du.wrapping_add(vectors);
         let b = sums.wrapping_add(SUMS * vectors);
-        let c = b.wrapping_add(coefficients);
-        Self { delta: start, du, sums, b, c, h: c.wrapping_add(coefficients) }
+        let c = b.wrapping_add(widened);
+        Self { delta: start, du, sums, b, c, h: c.wrapping_add(widened) }
     }
 }

@@ -190,14 +190,10 @@ fn nvcc() -> PathBuf {
     let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let binary = format!("nvcc{}", std::env::consts::EXE_SUFFIX);
     let in_path = std::env::var_os("PATH").unwrap_or_default();
-    let mut known = homes.map(|home| home.join("bin")).chain(std::env::split_paths(&in_path));
+    let known = homes.map(|home| home.join("bin")).chain(std::env::split_paths(&in_path));
     let usual = PathBuf::from("/usr/local/cuda/bin"); // where a toolkit is that nobody put on the path
-    known
-        .by_ref()
-        .chain([usual])
-        .map(|folder| folder.join(&binary))
-        .find(|path| path.exists())
-        .unwrap_or(binary.into())
+    let mut paths = known.chain([usual]).map(|folder| folder.join(&binary));
+    paths.find(|path| path.exists()).unwrap_or(binary.clone().into())
 }
 
 fn nvcc_version() -> Result<String, String> {

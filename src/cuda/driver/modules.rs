@@ -72,8 +72,8 @@ impl Modules {
             resources: [KernelResources { registers: 0, local_bytes: 0, shared_bytes: 0 }; KERNELS.len()],
             description: image.description.clone(),
         };
-        for (i, kernel) in KERNELS.into_iter().enumerate() {
-            let name = CString::new(kernel).map_err(|error| error.to_string())?;
+        for (i, kernel) in KERNELS.iter().enumerate() {
+            let name = CString::new(*kernel).map_err(|error| error.to_string())?;
             // SAFETY: the module was loaded above.
             let function = unsafe { result::module::get_function(module, name) };
             let function = function.map_err(|error| format!("{kernel}: {}", reason(error)))?;
