@@ -79,6 +79,21 @@ struct BF16 {
     static __device__ __forceinline__ uint16_t narrow(float value) { return f32_to_bf16(value); }
 };
 
+// Zero, of the same sign, for what is subnormal.
+DEVICE float flush(float value) {
+#ifdef MAMBA_EXECUTOR
+    const uint32_t bits = __float_as_uint(value);
+    return (bits & 0x7f800000u) == 0 ? __uint_as_float(bits & 0x80000000u) : value;
+#else
+    float flushed;
+    asm("mul.rn.ftz.f32 %0, %1, 0f3F800000;" : "=f"(flushed) : "f"(value));
+    return flushed;
+#endif
+}
+
+// What a sum of products starts from, and what is subtracted from it at the end: 2^-100.
+#define MK_FIRST 7.888609052210118e-31f
+
 // The storage types as a value, the same for all threads of a launch.
 DEVICE uint32_t element_bytes(uint32_t type) { return type == MK_F32 ? 4u : 2u; }
 

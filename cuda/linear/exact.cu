@@ -1,6 +1,7 @@
 // The exact matrix product, for many tokens.
 //
-//   sum = +0.0; for k ascending: sum = fma(input[t, k], weight[j, k], sum); then bias and epilogue
+//   sum = 2^-100; for k ascending: sum = fma(input[t, k], weight[j, k], sum); sum - 2^-100; then bias and epilogue
+//   subnormal inputs count as zero, as packed weights do
 //
 // What the kernel does differently, and why the bits stay the same:
 // 1. A block makes a tile of TILE tokens by TILE outputs, a thread REG x REG of its sums in registers. Tiles decide
@@ -79,7 +80,9 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
     };
     const auto store_vector = [&](float* buffer, int i, uint4 bits) {
         const uint32_t type = i < VECTORS ? args.input_type : args.weight_type;
-        *reinterpret_cast<float4*>(buffer + i * 64 * LINEAR_DEPTH + tile_at(place, segment)) = widen_four(bits, type);
+        float4 four = widen_four(bits, type);
+        if (i < VECTORS) four = make_float4(flush(four.x), flush(four.y), flush(four.z), flush(four.w));
+        *reinterpret_cast<float4*>(buffer + i * 64 * LINEAR_DEPTH + tile_at(place, segment)) = four;
     };
     const auto next_vectors = [&]() {
         input += LINEAR_DEPTH * input_bytes;
@@ -90,7 +93,7 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
 #pragma unroll
     for (int i = 0; i < REG; i++) {
 #pragma unroll
-        for (int j = 0; j < REG; j++) sums[i][j] = 0.0f;
+        for (int j = 0; j < REG; j++) sums[i][j] = MK_FIRST;
     }
 #pragma unroll 1
     for (int i = 0; i < 2 * VECTORS; i++) store_vector(shared, i, load_vector(i));
@@ -138,7 +141,8 @@ template <int TILE, int REG> DEVICE void linear_exact(const LinearArgs& args, fl
             for (int j = 0; j < REG; j += 4) {
                 const float* const four = &sums[half * 4 + i][j];
                 *reinterpret_cast<float4*>(shared + sum_at<TILE>(i * 16 + ty, j / 4 * 64 + tx * 4)) =
-                    make_float4(four[0], four[1], four[2], four[3]);
+                    make_float4(__fadd_rn(four[0], -MK_FIRST), __fadd_rn(four[1], -MK_FIRST),
+                                __fadd_rn(four[2], -MK_FIRST), __fadd_rn(four[3], -MK_FIRST));
             }
         }
         __syncthreads();

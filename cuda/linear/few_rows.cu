@@ -61,12 +61,12 @@ template <class W, class X> DEVICE float few_terms(float sum, const char* weight
         Eight<W>::load(w, weight + k * static_cast<int>(sizeof(typename W::Bits)));
         Eight<X>::load(x, input + k * static_cast<int>(sizeof(typename X::Bits)));
 #pragma unroll
-        for (int i = 0; i < 8; i++) sum = __fmaf_rn(x[i], w[i], sum);
+        for (int i = 0; i < 8; i++) sum = __fmaf_rn(flush(x[i]), w[i], sum);
     }
 #pragma unroll 1
     for (; k < count; k++) {
         const float w = W::widen(reinterpret_cast<const typename W::Bits*>(weight)[k]);
-        const float x = X::widen(reinterpret_cast<const typename X::Bits*>(input)[k]);
+        const float x = flush(X::widen(reinterpret_cast<const typename X::Bits*>(input)[k]));
         sum = __fmaf_rn(x, w, sum);
     }
     return sum;
@@ -132,7 +132,7 @@ template <class W> DEVICE void linear_few_rows(const LinearArgs& args) {
         if (stage * DEPTH < in_features) load(stage * DEPTH, stage);
         copy_async_commit();
     }
-    float sum = 0.0f;
+    float sum = MK_FIRST;
     int stage = 0;
     for (int k = 0; k < in_features; k += DEPTH) {
         copy_async_wait<FEW_STAGES - 2>();
@@ -150,7 +150,7 @@ template <class W> DEVICE void linear_few_rows(const LinearArgs& args) {
         }
         stage = (stage + 1) % FEW_STAGES;
     }
-    if (mine) store_product(args, first_token + token, output, sum);
+    if (mine) store_product(args, first_token + token, output, __fadd_rn(sum, -MK_FIRST));
 }
 
 KERNEL_BOUNDS(mk_linear_few_rows_f32, LinearArgs, FEW_THREADS, 4) { linear_few_rows<F32>(args); }

@@ -1,8 +1,8 @@
 // RMSNorm with the residual add fused.
 //
 //   r = input + residual; residual = r
-//   s[j] = sum of r[i]^2 over i with i mod 16 = j, ascending, one fma each, for j in 0..16
-//   scale = 1 / sqrt(tree(s) / channels + eps); output = (r * scale) * weight
+//   s[j] = 2^-100 + sum of r[i]^2 over i with i mod 16 = j, ascending, one fma each, for j in 0..16
+//   scale = 1 / sqrt((tree(s) - 16 * 2^-100) / channels + eps); output = (r * scale) * weight
 //
 // What the kernel does differently, and why the bits stay the same:
 // 1. A block has one row. All threads load it, four channels at a time, and keep r in shared memory.
@@ -55,7 +55,7 @@ KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 8) {
                         (args.residual == nullptr || four_aligned(args.residual, row * args.residual_stride, MK_F32)) &&
                         four_aligned(args.weight, 0, MK_F32) && four_aligned(args.output, output_at, args.output_type);
 
-    float sum = 0.0f;
+    float sum = MK_FIRST; // a thread's own of sixteen
     for (int64_t start = 0; start < channels; start += tile) {
         const int count = static_cast<int>(channels - start < tile ? channels - start : tile);
         if (start != 0) __syncthreads(); // the sums of the tile before are made
@@ -73,7 +73,7 @@ KERNEL_BOUNDS(mk_rms_norm, NormArgs, NORM_THREADS, 8) {
 #pragma unroll
         for (int width = 8; width > 0; width >>= 1) sum = __fadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width));
         if (thread == 0) {
-            const float mean = __fdiv_rn(sum, static_cast<float>(channels));
+            const float mean = __fdiv_rn(__fadd_rn(sum, -16.0f * MK_FIRST), static_cast<float>(channels));
             shared_scale[0] = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, args.eps)));
         }
     }

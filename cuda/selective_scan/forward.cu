@@ -1,8 +1,10 @@
 // The selective scan with everything around it fused.
 //
-//   delta = softplus(delta + delta_bias); du = delta * u              (bias and softplus optional)
+//   delta = softplus(delta + delta_bias)                              (bias and softplus optional)
+//   du = delta * u, 0 below 2^-100; subnormal u, b and c count as zero
 //   for n ascending:
-//     h[n] = fma(exp2(delta * (a[n] * log2 e)), h[n], du * b[n]); s[n mod 4] = fma(c[n], h[n], s[n mod 4])
+//     h[n] = fma(exp2(delta * (a[n] * log2 e)), h[n], du * b[n]), 0 if both du and it are below 2^-100
+//     s[n mod 4] = fma(c[n], h[n], s[n mod 4])
 //   output = fma(u, d, (s[0] + s[1]) + (s[2] + s[3])) * silu(z)       (d and z optional)
 //
 // What the kernel does differently, and why the bits stay the same:
@@ -13,7 +15,8 @@
 //    and C are read once per block. With S = 4, the next tile is loaded meanwhile. At the end all threads gate and
 //    store.
 // 3. If for all of a tile delta * a * log2 e is between -125 and 126, which is usual, 2^x needs no clamps and one
-//    addition in place of two multiplications: the same bits, as exp2_inside says.
+//    addition in place of two multiplications: the same bits, as exp2_inside says. If then no du is below 2^-100, no
+//    state has to be looked at.
 // 4. With four states per lane, four tokens are combined together, so each lane ends up with the y of one.
 // States beyond d_state are skipped and tiles may be partial: any length takes the same path. The states of a chunk
 // need no sum, so the chunk kernel distributes more than 64 of them over several blocks.
@@ -64,7 +67,7 @@ template <int S, bool OUTPUT> DEVICE void scan(const ScanArgs& args, const ScanS
     for (int64_t row = span.begin; row < span.end; row += Tile::ROWS) {
         const int rows = rows_at(row);
         share_parameters<S, OUTPUT>(inputs, args, shared, block, row, rows);
-        const int outside = share_channels<S, OUTPUT>(inputs, args, shared, column, bias, lowest, highest);
+        const int outside = share_channels<S, OUTPUT>(inputs, args, shared, column, rows, bias, lowest, highest);
         const int any_outside = __syncthreads_or(outside);
         uint32_t z[Tile::COUNT];
         if (OUTPUT && args.z != nullptr) load_channels<S>(z, args.z, args.z_stride, row, rows, column, args.type);

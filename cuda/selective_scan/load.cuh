@@ -36,6 +36,12 @@ template <int COUNT> DEVICE void widen_column(uint32_t (&bits)[COUNT], uint32_t 
     }
 }
 
+// Zero for what is subnormal.
+template <int COUNT> DEVICE void flush_column(uint32_t (&bits)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) bits[i] = __float_as_uint(flush(__uint_as_float(bits[i])));
+}
+
 // b or c of a tile: [ROWS, 4 * S]. A thread loads every STEP-th row of SLICES columns, one column at a time.
 template <int S> struct Parameters {
     static constexpr int COLUMNS = S * SCAN_LANES;
@@ -58,6 +64,7 @@ template <int S> struct Parameters {
 
     __device__ __forceinline__ void store(int slice, float* shared, uint32_t type) {
         widen_column(bits, type);
+        flush_column(bits);
         float* const target = shared + first_row() * COLUMNS + state_at(column(slice));
 #pragma unroll
         for (int i = 0; i < COUNT; i++) target[i * STEP * COLUMNS] = __uint_as_float(bits[i]);
@@ -113,12 +120,14 @@ DEVICE void share_parameters(ScanInputs<S>& inputs, const ScanArgs& args, const 
 }
 
 // Leaves delta, with bias and softplus, delta * u and u in shared memory. `lowest` and `highest` are the channel's.
-// Returns 1 if some exponent of this thread's channel may be outside of what exp2_inside takes, else 0.
+// Returns 1 if some exponent of this thread's channel may be outside of what exp2_inside takes, or some delta * u is
+// below MK_QUIET; else 0.
 template <int S, bool OUTPUT>
 DEVICE int share_channels(ScanInputs<S>& inputs, const ScanArgs& args, const ScanShared& shared,
-                          const ScanColumn<S>& column, float bias, float lowest, float highest) {
+                          const ScanColumn<S>& column, int rows, float bias, float lowest, float highest) {
     using Tile = ScanTile<S>;
     widen_column(inputs.u, args.type);
+    flush_column(inputs.u);
     widen_column(inputs.delta, args.type);
     if (args.delta_bias != nullptr) {
 #pragma unroll
@@ -138,8 +147,10 @@ DEVICE int share_channels(ScanInputs<S>& inputs, const ScanArgs& args, const Sca
         const float delta = __uint_as_float(inputs.delta[i]), u = __uint_as_float(inputs.u[i]);
         const float low = __fmul_rn(delta, lowest), high = __fmul_rn(delta, highest);
         const int row = column.first_row + i * Tile::STEP;
+        const float du = __fmul_rn(delta, u);
+        if (row < rows && column.exists && neg_abs(du) > -MK_QUIET) outside = 1;
         if (!(low >= -125.0f && low <= 126.0f && high >= -125.0f && high <= 126.0f)) outside = 1;
-        shared.delta_du[row * SCAN_CHANNELS + column.channel] = make_float2(delta, __fmul_rn(delta, u));
+        shared.delta_du[row * SCAN_CHANNELS + column.channel] = make_float2(delta, du);
         if (OUTPUT) shared.u[row * SCAN_CHANNELS + column.channel] = u;
     }
     return outside;

@@ -87,10 +87,12 @@ DEVICE void store_states(const States<S>& states, float delta_sum, const ScanArg
 }
 
 // One token: advances the states and returns the lane's sum of y (if OUTPUT). FULL: all S states exist. INSIDE:
-// exp2_inside may be used.
+// exp2_inside may be used, and delta * u is not below MK_QUIET.
 template <int S, bool OUTPUT, bool FULL, bool INSIDE>
 DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, int channel, int lane, int d_state) {
-    const float2 delta_du = shared.delta_du[row * SCAN_CHANNELS + channel];
+    float2 delta_du = shared.delta_du[row * SCAN_CHANNELS + channel];
+    const bool quiet = !INSIDE && neg_abs(delta_du.y) > -MK_QUIET;
+    if (quiet) delta_du.y = 0.0f;
     constexpr int A = S == 4 ? 4 : 1;
     float sum = 0.0f;
 #pragma unroll
@@ -115,6 +117,7 @@ DEVICE float scan_token(States<S>& states, const ScanShared& shared, int row, in
                     const float x = __fmul_rn(delta_du.x, a[k]);
                     const float decay = INSIDE ? exp2_inside(x) : exp2_exact(x);
                     states.h[i + k] = __fmaf_rn(decay, states.h[i + k], __fmul_rn(delta_du.y, b[k]));
+                    if (quiet && neg_abs(states.h[i + k]) > -MK_QUIET) states.h[i + k] = 0.0f;
                     if (OUTPUT) sum = __fmaf_rn(c[k], states.h[i + k], sum);
                 }
             }

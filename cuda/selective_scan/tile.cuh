@@ -7,6 +7,7 @@
 #define SCAN_THREADS 64
 #define SCAN_CHANNELS 16
 #define SCAN_LANES 4
+#define MK_QUIET 7.888609052210118e-31f // 2^-100: delta * u counts as 0 below, and then so does a state
 
 // How a tile is shared out.
 template <int S> struct ScanTile {

@@ -78,6 +78,20 @@ pub trait Element: Scalar {
     }
 }
 
+/// Zero, of the same sign, for what is subnormal.
+#[inline]
+pub(crate) fn flush(value: f32) -> f32 {
+    if value.to_bits() & 0x7f80_0000 == 0 { 0.0f32.copysign(value) } else { value }
+}
+
+/// A weight as every backend packs it: rounded to `S`; zero, of the same sign, if it is subnormal as an f32.
+#[inline]
+pub(crate) fn packed<W: Element, S: Element>(weight: W) -> S {
+    let weight = S::convert(weight);
+    let widened = weight.to_f32();
+    if widened.is_subnormal() { S::from_f32(flush(widened)) } else { weight }
+}
+
 /// Runs a body with `$T` standing for the element type of a [`DType`](crate::DType).
 ///
 /// The body is compiled once for each of `f32`, `f16` and `bf16`. A `DType` that is no [`Element`] runs `else`, which

@@ -11,6 +11,7 @@ mod rows;
 
 pub use batch::{Batch, Slot};
 pub use element::{DType, Element, Scalar};
+pub(crate) use element::{flush, packed};
 pub use error::{Error, Result};
 pub(crate) use error::{checked_product, expect_size};
 pub use format::WeightFormat;

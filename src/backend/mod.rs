@@ -86,7 +86,9 @@ pub trait Backend: Memory {
         }
     }
 
-    /// Packs a weight matrix in a format of the caller's choice, rounding its numbers to that format.
+    /// Packs a weight matrix in a format of the caller's choice, rounding its numbers to that format. A weight that is
+    /// subnormal as an f32 becomes zero, of the same sign: see
+    /// [arithmetic.md](https://github.com/mamba-kernels/mamba-kernels/blob/main/docs/arithmetic.md).
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) if this backend does not have the format,

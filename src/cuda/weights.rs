@@ -2,7 +2,9 @@
 //! -0.0 to a multiple of 32 bytes.
 #![forbid(unsafe_code)]
 
-use crate::arrays::{DType, Element, Error, Result, Rows, WeightFormat, WeightMatrix, checked_product};
+use crate::arrays::{
+    DType, Element, Error, Result, Rows, WeightFormat, WeightMatrix, checked_product, packed,
+};
 use crate::cuda::memory::device::{Device, Memory};
 use crate::with_element_type;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ impl Weights {
         for first in (0..rows).step_by(rows_of_piece) {
             piece.clear();
             for row in first..rows.min(first + rows_of_piece) {
-                piece.extend(weight.row(row).iter().map(|&weight| S::convert(weight)));
+                piece.extend(weight.row(row).iter().map(|&weight| packed::<W, S>(weight)));
                 piece.resize(piece.len() + stride - cols, S::from_f32(-0.0));
             }
             let address = memory.address() + (first * stride * size_of::<S>()) as u64;

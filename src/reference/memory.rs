@@ -2,6 +2,7 @@
 
 use crate::arrays::{
     DType, Element, Error, Memory, Result, Rows, Scalar, WeightFormat, WeightMatrix, checked_product, host,
+    packed,
 };
 use half::{bf16, f16};
 
@@ -16,7 +17,7 @@ impl Memory for Reference {
     type Weights = Weights;
 }
 
-/// A weight matrix of the reference: row-major, rounded to its format, then widened exactly.
+/// A weight matrix of the reference: row-major, rounded to its format as every backend does, then widened exactly.
 #[derive(Debug, Clone)]
 pub struct Weights {
     values: Vec<f32>,
@@ -28,9 +29,9 @@ pub struct Weights {
 impl Weights {
     pub(super) fn new<W: Element>(weight: Rows<&[W]>, format: WeightFormat) -> Result<Self> {
         let round: fn(W) -> f32 = match format.dtype() {
-            Some(DType::F32) => |weight| weight.to_f32(),
-            Some(DType::F16) => |weight| Element::to_f32(f16::convert(weight)),
-            Some(DType::BF16) => |weight| Element::to_f32(bf16::convert(weight)),
+            Some(DType::F32) => packed::<W, f32>,
+            Some(DType::F16) => |weight| Element::to_f32(packed::<W, f16>(weight)),
+            Some(DType::BF16) => |weight| Element::to_f32(packed::<W, bf16>(weight)),
             _ => return Err(Error::argument("pack", "format", "f32, f16 or bf16", format)),
         };
         let (rows, cols) = (weight.rows(), weight.cols());

@@ -3,7 +3,7 @@
 use super::epilogue::Finish;
 use super::formats::format::{Format, InputForm};
 use super::formats::with_format;
-use super::inputs::{ConvertJob, convert};
+use super::inputs::{ConvertJob, WatchJob, convert, watch};
 use super::packing::PackedWeights;
 use super::tile::{MAX_ROWS, TileJob, max_rows};
 use crate::arrays::{DType, Element, Error, Result, Rows, checked_product};
@@ -14,6 +14,7 @@ use crate::cpu::machine::threads::{Shared, TASKS_PER_THREAD};
 use crate::cpu::machine::workspace::Workspace;
 use crate::cpu::simd::dispatch::registers;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 /// Rows whose converted inputs are held at once.
 const ROWS_PER_BLOCK: usize = 512;
@@ -79,7 +80,11 @@ unsafe fn product_of(
     let (columns, steps) = (weight.cols, weight.steps());
     let registers = registers(cpu.isa);
     let product = Product { weight, finish, registers, tile, rows: tokens, first: 0, inputs: input };
-    if input_type == DType::F32 && form == InputForm::F32 {
+    // SAFETY: the input has these rows (1).
+    if input_type == DType::F32
+        && form == InputForm::F32
+        && !unsafe { any_subnormal(cpu, input, tokens, columns) }
+    {
         // SAFETY: the inputs are in the form of the format; the conditions of this function.
         unsafe { product.run(cpu) };
         return Ok(());
@@ -103,6 +108,24 @@ unsafe fn product_of(
         unsafe { Product { rows, first, inputs, ..product }.run(cpu) };
     }
     Ok(())
+}
+
+/// Whether an input in f32 has subnormal numbers: those count as zero, so it cannot be used where it is.
+///
+/// # Safety
+/// 1. The input has `tokens` rows of `columns` numbers.
+unsafe fn any_subnormal(cpu: &Cpu, input: RowPtr, tokens: usize, columns: usize) -> bool {
+    let seen = AtomicBool::new(false);
+    let split = Split::new(tokens * columns, ELEMENTS_PER_TASK, cpu.threads.team(), tokens, 1);
+    let shared = Shared::new((input, &raw const seen));
+    let watch = watch(cpu.isa);
+    cpu.threads.for_each(split.tasks(), |_, index| {
+        let (input, seen) = shared.get();
+        let job = WatchJob { rows: split.task(index), columns, input, seen };
+        // SAFETY: the rows are among the `tokens` (1); the flag outlives the call.
+        unsafe { watch(&job) }
+    });
+    seen.into_inner()
 }
 
 impl Product<'_> {

@@ -1,15 +1,15 @@
 //! `linear` and `in_proj`: one matrix product.
 //!
 //! ```text
-//! for each output (t, n): sum = +0.0; for k in 0..K: sum = fma(input[t, k], weight[n, k], sum)
-//! then sum + bias[n], then the epilogue
+//! for each output (t, n): sum = 2^-100; for k in 0..K: sum = fma(input[t, k], weight[n, k], sum)
+//! then sum - 2^-100, + bias[n], then the epilogue; subnormal inputs and weights count as zero
 //! ```
 //!
 //! What the fast version does differently, and why the bits stay the same:
 //! 1. A register tile of rows by vectors holds many outputs at once. Each lane is one output with its own `k` loop.
 //! 2. Weights are packed into panels, so one vector load gives neighbouring outputs. Only the order in memory changes.
 //! 3. Inputs are read in place, a few rows at a time: packing them costs more than it saves. f16 and bf16 inputs are
-//!    widened first, exactly.
+//!    widened first, exactly; so are copied, with zeros in their place, f32 inputs that have subnormal numbers.
 //! 4. Blocks of rows and of panels are visited in the order that suits the caches and the threads. Outputs are
 //!    independent of each other.
 //! 5. The epilogue works on the tile before it leaves the L1 cache. In `in_proj` it knows which output takes which

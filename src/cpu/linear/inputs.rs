@@ -8,6 +8,7 @@ use crate::cpu::simd::{LoadStore, Simd, load, store};
 use crate::with_element_type;
 use half::bf16;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Some rows of the input to convert.
 pub(super) struct ConvertJob {
@@ -21,6 +22,46 @@ pub(super) struct ConvertJob {
     pub form: InputForm,
     /// The block without gaps: `[rows, columns]` of f32 or `[rows, columns / 2]` pairs of bf16, rounded up.
     pub target: *mut f32,
+}
+
+/// Some rows of an input in f32 that is to be used where it is.
+pub(super) struct WatchJob {
+    pub rows: Range<usize>,
+    pub columns: usize,
+    pub input: RowPtr,
+    /// Set if one of the numbers is subnormal.
+    pub seen: *const AtomicBool,
+}
+
+kernel! {
+    /// Looks for subnormal numbers.
+    pub(super) fn watch(WatchJob) = watch_body;
+}
+
+/// # Safety
+/// 1. The input has these rows, of `columns` numbers; `seen` is valid.
+/// 2. The CPU has the target features of `S`.
+#[inline(always)]
+unsafe fn watch_body<S: Simd>(job: &WatchJob) {
+    debug_assert!(!job.seen.is_null());
+    let mut seen = false;
+    for row in job.rows.clone() {
+        let whole = job.columns / S::LANES * S::LANES;
+        // SAFETY: `count` numbers from `i` on are among the `columns` of the row (1).
+        unsafe {
+            let row = job.input.at::<f32>(row, 0);
+            for i in (0..whole).step_by(S::LANES) {
+                seen |= S::any_subnormal(S::load(row.add(i)));
+            }
+            if whole < job.columns {
+                seen |= S::any_subnormal(S::load_first(row.add(whole), job.columns - whole));
+            }
+        }
+    }
+    if seen {
+        // SAFETY: the flag is valid (1).
+        unsafe { (*job.seen).store(true, Ordering::Relaxed) };
+    }
 }
 
 kernel! {
@@ -55,10 +96,10 @@ unsafe fn convert_from<S: Simd, T: LoadStore>(job: &ConvertJob) {
             }
             for i in (0..k).step_by(S::LANES) {
                 let count = S::LANES.min(k - i);
-                let value = load::<S, T>(source.add(i), count);
+                let value = S::flush(load::<S, T>(source.add(i), count));
                 match job.form {
                     InputForm::F32 => store::<S, f32>(job.target.add(row * k + i), value, count),
-                    InputForm::Bf16Pairs => store::<S, bf16>(pairs.add(i), S::flush(value), count),
+                    InputForm::Bf16Pairs => store::<S, bf16>(pairs.add(i), value, count),
                 }
             }
         }

@@ -89,7 +89,7 @@ unsafe fn tile_of<S: Simd, F: Step<S>, const ROWS: usize, const VECTORS: usize>(
     // SAFETY: `steps` steps read as many inputs per row and units per output (1), and the stores are within `out`; a
     // prefetch may be of any address.
     unsafe {
-        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
+        let mut sums = [[S::splat(F::FIRST); VECTORS]; ROWS];
         for i in 0..ROWS {
             for j in 0..VECTORS {
                 // the stores at the end then hit the cache
@@ -110,6 +110,9 @@ unsafe fn tile_of<S: Simd, F: Step<S>, const ROWS: usize, const VECTORS: usize>(
         }
         for i in 0..ROWS {
             for j in 0..VECTORS {
+                if F::FIRST != 0.0 {
+                    sums[i][j] = S::sub(sums[i][j], S::splat(F::FIRST));
+                }
                 S::store(out.add(i * stride + j * S::LANES), sums[i][j]);
             }
         }

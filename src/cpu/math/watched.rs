@@ -59,6 +59,7 @@ impl Simd for Watched {
         fn upper_bf16(pairs: F) -> F;
         fn lower_bf16(pairs: F) -> F;
         fn flush(x: F) -> F;
+        fn any_subnormal(x: F) -> bool;
         watched
         fn add(a: F, b: F);
         fn sub(a: F, b: F);

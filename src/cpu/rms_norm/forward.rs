@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! r = input + residual; residual = r
-//! s[j] = Σ r[i]² over i with i mod 16 = j, ascending, one fma each, for j in 0..16
-//! mean = tree(s) / channels; scale = 1 / sqrt(mean + eps)
+//! s[j] = 2^-100 + Σ r[i]² over i with i mod 16 = j, ascending, one fma each, for j in 0..16
+//! mean = (tree(s) - 16 · 2^-100) / channels; scale = 1 / sqrt(mean + eps)
 //! output = (r · scale) · weight
 //! ```
 //!
@@ -15,6 +15,7 @@ use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::machine::split::Split;
 use crate::cpu::machine::threads::Shared;
+use crate::cpu::math::FIRST;
 use crate::cpu::simd::dispatch::kernel;
 use crate::cpu::simd::{LoadStore, Simd, load, store};
 use crate::ops::RmsNorm;
@@ -110,7 +111,8 @@ unsafe fn norm_rows_from<S: Simd, T: LoadStore>(job: &NormJob) {
                     lanes[j] += lanes[j + width];
                 }
             }
-            let scale = 1.0 / (lanes[0] / channels as f32 + eps).sqrt();
+            let sum = lanes[0] - SUMS as f32 * FIRST;
+            let scale = 1.0 / (sum / channels as f32 + eps).sqrt();
             match residual {
                 Some(residual) => scale_row::<S, f32>(&job.norm, row, residual, scale),
                 None => scale_row::<S, T>(&job.norm, row, input, scale),
@@ -134,7 +136,7 @@ unsafe fn squares<S: Simd, T: LoadStore>(
     // SAFETY: `count` elements from `i` on are among the `channels` (1); SUMS / LANES vectors fill the lanes.
     unsafe {
         // the vectors beyond SUMS / LANES are not used
-        let mut sums = [S::splat(0.0); SUMS / 4];
+        let mut sums = [S::splat(FIRST); SUMS / 4];
         for i in (0..channels).step_by(S::LANES) {
             let count = S::LANES.min(channels - i);
             let mut r = load::<S, T>(input.add(i), count);

@@ -122,7 +122,7 @@ pub(super) struct Scratch {
     pub du: *mut f32,
     /// `[BLOCK, SUMS]`
     pub sums: *mut f32,
-    /// `[BLOCK, n_groups * d_state]` numbers each, if the storage type is not f32
+    /// `[BLOCK, n_groups * d_state]` numbers each: widened, or without subnormal numbers
     pub b: *mut f32,
     pub c: *mut f32,
     /// `[d_state, channels]`: the states of a sequence, if there is no pool. In a chunk without outputs, whose states
@@ -133,13 +133,13 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Its size in numbers, of which `states` are for `h`; a multiple of a cache line.
     pub fn size(scan: &Scan, lanes: usize, states: usize) -> usize {
-        ((2 + SUMS) * BLOCK * lanes + 2 * Self::widened(scan) + states).next_multiple_of(16)
+        ((2 + SUMS) * BLOCK * lanes + 2 * Self::copied(scan) + states).next_multiple_of(16)
     }
 
-    /// The numbers of `b`, and of `c`: none if they are used where they are.
+    /// The numbers of `b`, and of `c`.
     #[inline(always)]
-    fn widened(scan: &Scan) -> usize {
-        if scan.dtype == DType::F32 { 0 } else { BLOCK * scan.n_groups * scan.d_state }
+    fn copied(scan: &Scan) -> usize {
+        BLOCK * scan.n_groups * scan.d_state
     }
 
     /// The first of a scratch of `size` numbers for each worker that `tasks` tasks can have, one after the other.
@@ -151,11 +151,11 @@ impl Scratch {
     #[inline(always)]
     pub fn new(scan: &Scan, lanes: usize, start: *mut f32) -> Self {
         let vectors = BLOCK * lanes;
-        let widened = Self::widened(scan);
+        let copied = Self::copied(scan);
         let du = start.wrapping_add(vectors);
         let sums = du.wrapping_add(vectors);
         let b = sums.wrapping_add(SUMS * vectors);
-        let c = b.wrapping_add(widened);
-        Self { delta: start, du, sums, b, c, h: c.wrapping_add(widened) }
+        let c = b.wrapping_add(copied);
+        Self { delta: start, du, sums, b, c, h: c.wrapping_add(copied) }
     }
 }

@@ -1,7 +1,8 @@
 //! The selective scan, channels in lanes, everything around it fused.
 //!
 //! ```text
-//! delta = softplus(delta + bias); h[n] = exp2(delta · (a[n] · log2 e)) · h[n] + (delta · u) · b[n]
+//! delta = softplus(delta + bias); du = delta · u, 0 below 2^-100
+//! h[n] = exp2(delta · (a[n] · log2 e)) · h[n] + du · b[n]; 0 if both du and it are below 2^-100
 //! y = Σ_n c[n] · h[n] in four partial sums; y = fma(u, d, y); output = y · silu(z)
 //! ```
 //!
@@ -11,7 +12,8 @@
 //!    states whose `h` stay in registers; `d`, the gate and the store. Intermediate values are in f32.
 //! 3. A group has a multiple of four states, so the partial sum `n mod 4` of a state is the same in every group; the
 //!    sums of a group continue those of the one before.
-//! 4. Threads take sequences, and ranges of channels of long ones: channels are independent. Nothing of size tokens x
+//! 4. A block whose numbers are ordinary, which one comparison tells, needs no clamp of a decay and no look at a state.
+//! 5. Threads take sequences, and ranges of channels of long ones: channels are independent. Nothing of size tokens x
 //!    channels x states is ever stored.
 
 use super::arrays::{Scan, Scratch, UPDATES_PER_TASK};

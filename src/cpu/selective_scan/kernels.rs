@@ -5,7 +5,7 @@ use super::strip::Strip;
 use crate::arrays::{DType, Element};
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::simd::dispatch::kernel;
-use crate::cpu::simd::{LoadStore, Simd};
+use crate::cpu::simd::{LoadStore, Simd, load, store};
 use crate::with_element_type;
 use std::ops::Range;
 
@@ -82,12 +82,12 @@ unsafe fn scan_of<S: Simd, T: Element + LoadStore>(job: &ScanJob) {
         };
         for start in job.rows.clone().step_by(BLOCK) {
             let rows = start..job.rows.end.min(start + BLOCK);
-            let b = coefficients::<T>(scan, scan.b, &rows, scratch.b);
-            let c = coefficients::<T>(scan, scan.c, &rows, scratch.c);
+            let b = coefficients::<S, T>(scan, scan.b, &rows, scratch.b);
+            let c = coefficients::<S, T>(scan, scan.c, &rows, scratch.c);
             for index in job.strips.clone() {
                 let strip = Strip::<T>::new::<S>(scan, &scratch, &rows, &job.strips, index, (b, c), h);
-                let largest = strip.prepare_delta::<S>();
-                strip.recurrence::<S>(largest);
+                let extremes = strip.prepare_delta::<S>();
+                strip.recurrence::<S>(extremes);
                 strip.finish::<S>();
             }
         }
@@ -118,11 +118,11 @@ unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
         }
         for start in job.rows.clone().step_by(BLOCK) {
             let rows = start..job.rows.end.min(start + BLOCK);
-            let b = coefficients::<T>(scan, scan.b, &rows, scratch.b);
+            let b = coefficients::<S, T>(scan, scan.b, &rows, scratch.b);
             for index in job.strips.clone() {
                 let strip = Strip::<T>::new::<S>(scan, &scratch, &rows, &job.strips, index, (b, b), job.end);
-                let largest = strip.prepare_delta::<S>();
-                strip.scan_states::<S>(largest);
+                let extremes = strip.prepare_delta::<S>();
+                strip.scan_states::<S>(extremes);
                 if rows.end == job.rows.end {
                     strip.total_decay::<S>(job.decay);
                 }
@@ -131,26 +131,39 @@ unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
     }
 }
 
-/// Rows of `b` or `c` in f32: in place, or widened into `target`.
+/// Rows of `b` or `c` in f32: in place, or copied into `target`, widened and with zero for what is subnormal.
 ///
 /// # Safety
 /// 1. The rows exist and have type `T`.
 /// 2. `target` has room for [`BLOCK`] of them.
+/// 3. The CPU has the target features of `S`.
 #[inline(always)]
-unsafe fn coefficients<T: Element>(
+unsafe fn coefficients<S: Simd, T: Element + LoadStore>(
     scan: &Scan,
     input: RowPtr,
     rows: &Range<usize>,
     target: *mut f32,
 ) -> RowPtr {
-    if T::DTYPE == DType::F32 {
-        return input.starting_at::<T>(rows.start);
-    }
     let width = scan.n_groups * scan.d_state;
-    for (i, t) in rows.clone().enumerate() {
-        for n in 0..width {
-            // SAFETY: row `t` has `width` numbers (1), and there are at most BLOCK rows (2).
-            unsafe { *target.add(i * width + n) = (*input.at::<T>(t, n)).to_f32() };
+    // SAFETY: row `t` has `width` numbers (1), `count` of them from `n` on, and there are at most BLOCK rows (2).
+    unsafe {
+        let mut copied = T::DTYPE != DType::F32;
+        if !copied {
+            for t in rows.clone() {
+                for n in (0..width).step_by(S::LANES) {
+                    copied |= S::any_subnormal(load::<S, T>(input.at(t, n), S::LANES.min(width - n)));
+                }
+            }
+        }
+        if !copied {
+            return input.starting_at::<T>(rows.start);
+        }
+        for (i, t) in rows.clone().enumerate() {
+            for n in (0..width).step_by(S::LANES) {
+                let count = S::LANES.min(width - n);
+                let value = S::flush(load::<S, T>(input.at(t, n), count));
+                store::<S, f32>(target.add(i * width + n), value, count);
+            }
         }
     }
     RowPtr::new(target, width)

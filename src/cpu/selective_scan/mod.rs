@@ -4,4 +4,5 @@ mod arrays;
 mod chunked;
 pub(in crate::cpu) mod forward;
 mod kernels;
+mod step;
 mod strip;

@@ -8,9 +8,10 @@
 //! 4. The CPU has the target features of `S`.
 
 use super::arrays::{SUMS, Scan, Scratch};
+use super::step::{Extremes, QUIET, audible, decays, recur_step, update};
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::math;
-use crate::cpu::simd::{LoadStore, Simd, load, store};
+use crate::cpu::simd::{LoadStore, MAX_LANES, Simd, load, store};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -63,25 +64,32 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         Self { scan, scratch, rows: rows.clone(), channel, count, b, c, first, h, next, dtype: PhantomData }
     }
 
-    /// Pass 1: delta and delta · u. Gives the largest magnitude of delta, times -1, per channel.
+    /// Pass 1: delta and delta · u, and what they say about the block.
     ///
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn prepare_delta<S: Simd>(&self) -> S::F {
+    pub unsafe fn prepare_delta<S: Simd>(&self) -> Extremes<S> {
         // SAFETY: the channels exist (1); tokens `i..i + K` are among those of the block.
         unsafe {
             let bias = self.load_channels::<S>(self.scan.delta_bias);
-            let mut largest = S::splat(-0.0);
+            let mut seen = (S::splat(-0.0), S::splat(f32::NEG_INFINITY));
             let mut i = 0;
             while self.rows.len() - i >= TOKENS {
-                self.prepare_delta_of::<S, TOKENS>(i, bias, &mut largest);
+                self.prepare_delta_of::<S, TOKENS>(i, bias, &mut seen);
                 i += TOKENS;
             }
             for i in i..self.rows.len() {
-                self.prepare_delta_of::<S, 1>(i, bias, &mut largest);
+                self.prepare_delta_of::<S, 1>(i, bias, &mut seen);
             }
-            largest
+            let (delta, mut du) = seen;
+            if self.count < S::LANES {
+                // lanes without a channel have zeros
+                let mut lanes = [f32::NEG_INFINITY; MAX_LANES];
+                S::store_first(lanes.as_mut_ptr(), du, self.count);
+                du = S::load(lanes.as_ptr());
+            }
+            Extremes { delta, quiet: S::any_above(du, S::splat(-QUIET)) }
         }
     }
 
@@ -107,7 +115,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         &self,
         i: usize,
         bias: Option<S::F>,
-        largest: &mut S::F,
+        (largest, smallest): &mut (S::F, S::F),
     ) {
         let (scan, c, count) = (self.scan, self.channel, self.count);
         // SAFETY: the rows and channels exist (1); the scratch holds a vector per token of a block (3).
@@ -123,37 +131,40 @@ impl<'a, T: LoadStore> Strip<'a, T> {
                 delta = math::softplus::<S, K>(delta);
             }
             for k in 0..K {
-                let u = load::<S, T>(scan.u.at(self.rows.start + i + k, c), count);
-                *largest = S::min(S::neg_abs(delta[k]), *largest); // a NaN is left out
+                let u = S::flush(load::<S, T>(scan.u.at(self.rows.start + i + k, c), count));
+                let du = S::mul(delta[k], u);
+                // a NaN is left out
+                *largest = S::min(S::neg_abs(delta[k]), *largest);
+                *smallest = S::max(S::neg_abs(du), *smallest);
                 S::store(self.scratch.delta.add((i + k) * S::LANES), delta[k]);
-                S::store(self.scratch.du.add((i + k) * S::LANES), S::mul(delta[k], u));
+                S::store(self.scratch.du.add((i + k) * S::LANES), du);
             }
         }
     }
 
-    /// Pass 2: the states in groups that fit in registers. Leaves the partial sums in the scratch. `largest` is what pass 1
-    /// gives.
+    /// Pass 2: the states in groups that fit in registers. Leaves the partial sums in the scratch. `extremes` is what pass
+    /// 1 gives.
     ///
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn recurrence<S: Simd>(&self, largest: S::F) {
+    pub unsafe fn recurrence<S: Simd>(&self, extremes: Extremes<S>) {
         let d_state = self.scan.d_state;
         // SAFETY: the groups cover the states 0..d_state once.
         unsafe {
             let mut n = 0;
             while d_state - n >= 16 {
-                self.recur::<S, 16, 4>(n, largest);
+                self.recur::<S, 16, 4>(n, extremes);
                 n += 16;
             }
             while d_state - n >= 4 {
-                self.recur::<S, 4, 4>(n, largest);
+                self.recur::<S, 4, 4>(n, extremes);
                 n += 4;
             }
             match d_state - n {
-                3 => self.recur::<S, 3, 3>(n, largest),
-                2 => self.recur::<S, 2, 2>(n, largest),
-                1 => self.recur::<S, 1, 1>(n, largest),
+                3 => self.recur::<S, 3, 3>(n, extremes),
+                2 => self.recur::<S, 2, 2>(n, extremes),
+                1 => self.recur::<S, 1, 1>(n, extremes),
                 _ => {}
             }
         }
@@ -164,12 +175,12 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module, and `first + N <= d_state`.
     #[inline(always)]
-    unsafe fn recur<S: Simd, const N: usize, const K: usize>(&self, first: usize, largest: S::F) {
+    unsafe fn recur<S: Simd, const N: usize, const K: usize>(&self, first: usize, extremes: Extremes<S>) {
         // SAFETY: the states exist.
         unsafe {
             let (a, h) = self.load_states::<S, N>(first);
             // a few states are not worth code of their own
-            let h = match N >= 4 && !may_be_outside::<S, N>(&a, largest) {
+            let h = match N >= 4 && extremes.ordinary::<N>(&a) {
                 true => self.recur_tokens::<S, N, K, true>(first, &a, h),
                 false => self.recur_tokens::<S, N, K, false>(first, &a, h),
             };
@@ -177,12 +188,12 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         }
     }
 
-    /// The tokens of the block in these states. `INSIDE`: all exponents are between -126 and 126.
+    /// The tokens of the block in these states. `ORDINARY`: [`Extremes::ordinary`].
     ///
     /// # Safety
     /// 1 to 4 of the module, and `first + N <= d_state`.
     #[inline(always)]
-    unsafe fn recur_tokens<S: Simd, const N: usize, const K: usize, const INSIDE: bool>(
+    unsafe fn recur_tokens<S: Simd, const N: usize, const K: usize, const ORDINARY: bool>(
         &self,
         first: usize,
         a: &[S::F; N],
@@ -192,7 +203,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         unsafe {
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
-                let du = S::load(self.scratch.du.add(i * S::LANES));
+                let (du, least) = audible::<S, ORDINARY>(S::load(self.scratch.du.add(i * S::LANES)));
                 let b = self.b.at::<f32>(i, self.first + first).cast_const();
                 let c = self.c.at::<f32>(i, self.first + first).cast_const();
                 let sums_at = self.scratch.sums.add(i * SUMS * S::LANES);
@@ -205,10 +216,10 @@ impl<'a, T: LoadStore> Strip<'a, T> {
                     }
                 }
                 // four calls, since the compiler leaves a loop of this size as one, with `h` in memory
-                recur_step::<S, N, K, 0, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
-                recur_step::<S, N, K, 4, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
-                recur_step::<S, N, K, 8, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
-                recur_step::<S, N, K, 12, INSIDE>((delta, du), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 0, ORDINARY>((delta, du, least), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 4, ORDINARY>((delta, du, least), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 8, ORDINARY>((delta, du, least), (b, c), a, &mut h, &mut sums);
+                recur_step::<S, N, K, 12, ORDINARY>((delta, du, least), (b, c), a, &mut h, &mut sums);
                 for j in 0..SUMS {
                     S::store(sums_at.add(j * S::LANES), sums[j]);
                 }
@@ -222,7 +233,7 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module.
     #[inline(always)]
-    pub unsafe fn scan_states<S: Simd>(&self, largest: S::F) {
+    pub unsafe fn scan_states<S: Simd>(&self, extremes: Extremes<S>) {
         let d_state = self.scan.d_state;
         // SAFETY: the scratch has a sum per channel (3); the groups cover the states 0..d_state once.
         unsafe {
@@ -234,11 +245,11 @@ impl<'a, T: LoadStore> Strip<'a, T> {
             store::<S, f32>(delta_sum, sum, self.count);
             let mut n = 0;
             while d_state - n >= STATES {
-                self.scan_states_of::<S, STATES>(n, largest);
+                self.scan_states_of::<S, STATES>(n, extremes);
                 n += STATES;
             }
             for n in n..d_state {
-                self.scan_states_of::<S, 1>(n, largest);
+                self.scan_states_of::<S, 1>(n, extremes);
             }
         }
     }
@@ -248,29 +259,45 @@ impl<'a, T: LoadStore> Strip<'a, T> {
     /// # Safety
     /// 1 to 4 of the module, and `first + N <= d_state`.
     #[inline(always)]
-    unsafe fn scan_states_of<S: Simd, const N: usize>(&self, first: usize, largest: S::F) {
+    unsafe fn scan_states_of<S: Simd, const N: usize>(&self, first: usize, extremes: Extremes<S>) {
         // SAFETY: the states exist.
         unsafe {
-            let (a, mut h) = self.load_states::<S, N>(first);
-            let outside = may_be_outside::<S, N>(&a, largest);
+            let (a, h) = self.load_states::<S, N>(first);
+            let h = match extremes.ordinary::<N>(&a) {
+                true => self.scan_states_tokens::<S, N, true>(first, &a, h),
+                false => self.scan_states_tokens::<S, N, false>(first, &a, h),
+            };
+            self.store_states::<S, N>(first, h);
+        }
+    }
+
+    /// The tokens of the block in these states. `ORDINARY`: [`Extremes::ordinary`].
+    ///
+    /// # Safety
+    /// 1 to 4 of the module, and `first + N <= d_state`.
+    #[inline(always)]
+    unsafe fn scan_states_tokens<S: Simd, const N: usize, const ORDINARY: bool>(
+        &self,
+        first: usize,
+        a: &[S::F; N],
+        mut h: [S::F; N],
+    ) -> [S::F; N] {
+        // SAFETY: the states exist; the scratch holds a vector per token of a block (3).
+        unsafe {
             for i in 0..self.rows.len() {
                 let delta = S::load(self.scratch.delta.add(i * S::LANES));
-                let du = S::load(self.scratch.du.add(i * S::LANES));
+                let (du, least) = audible::<S, ORDINARY>(S::load(self.scratch.du.add(i * S::LANES)));
                 let b = self.b.at::<f32>(i, self.first + first).cast_const();
                 if first == 0 {
                     self.scan.prefetch::<S, T>(self.next.0 + i, self.next.1);
                 }
-                let mut decay = [delta; N];
+                let decay = decays::<S, N, ORDINARY>(delta, a, 0);
                 for n in 0..N {
-                    decay[n] = S::mul(delta, a[n]);
-                }
-                decay = if outside { math::exp2::<S, N>(decay) } else { math::exp2_inside::<S, N>(decay) };
-                for n in 0..N {
-                    h[n] = S::fma(decay[n], h[n], S::mul(du, S::splat(*b.add(n))));
+                    h[n] = update::<S, ORDINARY>(decay[n], h[n], S::mul(du, S::splat(*b.add(n))), least);
                 }
             }
-            self.store_states::<S, N>(first, h);
         }
+        h
     }
 
     /// The product of a chunk's decays, `exp2(Σ delta · (a · log2 e))`, from the sum of delta.
@@ -360,7 +387,8 @@ impl<'a, T: LoadStore> Strip<'a, T> {
                 let second = S::add(S::load(sums.add(2 * S::LANES)), S::load(sums.add(3 * S::LANES)));
                 y[k] = S::add(first, second);
                 if let Some(d) = d {
-                    y[k] = S::fma(load::<S, T>(scan.u.at(self.rows.start + i + k, c), count), d, y[k]);
+                    let u = S::flush(load::<S, T>(scan.u.at(self.rows.start + i + k, c), count));
+                    y[k] = S::fma(u, d, y[k]);
                 }
             }
             if let Some(z) = &scan.z {
@@ -376,57 +404,6 @@ impl<'a, T: LoadStore> Strip<'a, T> {
             for k in 0..K {
                 store::<S, T>(scan.output.at(self.rows.start + i + k, c), y[k], count);
             }
-        }
-    }
-}
-
-/// Whether the exponent of some decay may be outside of what [`math::exp2_inside`] takes: one comparison per block
-/// instead of a clamp per token and state, since ordinary decays are never so small. `a` includes log2 e; `largest` is the
-/// largest magnitude of delta, times -1.
-///
-/// # Safety
-/// 1. The CPU has the target features of `S`.
-#[inline(always)]
-unsafe fn may_be_outside<S: Simd, const N: usize>(a: &[S::F; N], largest: S::F) -> bool {
-    // SAFETY: condition 1.
-    unsafe {
-        let mut least = S::splat(-0.0);
-        for a in a {
-            least = S::min(S::neg_abs(*a), least);
-        }
-        // products of smaller factors round to no more; one of a NaN stays one in any code
-        S::any_above(S::mul(largest, least), S::splat(126.0))
-    }
-}
-
-/// One token of the states `FIRST..FIRST + K` of a group of `N`, if it has these.
-///
-/// # Safety
-/// 1. `b` and `c` point to `N` numbers.
-/// 2. The CPU has the target features of `S`.
-#[inline(always)]
-unsafe fn recur_step<S: Simd, const N: usize, const K: usize, const FIRST: usize, const INSIDE: bool>(
-    (delta, du): (S::F, S::F),
-    (b, c): (*const f32, *const f32),
-    a: &[S::F; N],
-    h: &mut [S::F; N],
-    sums: &mut [S::F; SUMS],
-) {
-    if FIRST >= N {
-        return;
-    }
-    // SAFETY: FIRST + K is at most N, since K divides it or is all of it.
-    unsafe {
-        let mut decay = [delta; K];
-        for j in 0..K {
-            decay[j] = S::mul(delta, a[FIRST + j]);
-        }
-        decay = if INSIDE { math::exp2_inside::<S, K>(decay) } else { math::exp2::<S, K>(decay) };
-        for j in 0..K {
-            let n = FIRST + j;
-            let input = S::mul(du, S::splat(*b.add(n)));
-            h[n] = S::fma(decay[j], h[n], input);
-            sums[j] = S::fma(S::splat(*c.add(n)), h[n], sums[j]);
         }
     }
 }

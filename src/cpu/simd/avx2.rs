@@ -152,10 +152,17 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn flush(x: __m256) -> __m256 {
-        let sign = _mm256_set1_ps(-0.0);
-        let magnitude = _mm256_andnot_ps(sign, x);
-        let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(f32::MIN_POSITIVE));
-        _mm256_and_ps(x, _mm256_or_ps(normal, sign))
+        let exponent = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f80_0000));
+        let none = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+        _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_srli_epi32::<1>(none)), x)
+    }
+    #[inline(always)]
+    unsafe fn any_subnormal(x: __m256) -> bool {
+        // magnitudes from 1 to 0x7fffff, as integers: less by one, from 0 to 0x7ffffe
+        let magnitude = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fff_ffff));
+        let less = _mm256_sub_epi32(magnitude, _mm256_set1_epi32(1));
+        let within = _mm256_cmpeq_epi32(less, _mm256_min_epu32(less, _mm256_set1_epi32(0x7f_fffe)));
+        _mm256_testz_si256(within, within) == 0
     }
 
     #[inline(always)]

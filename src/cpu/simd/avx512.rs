@@ -153,9 +153,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn flush(x: __m512) -> __m512 {
-        let smallest = _mm512_set1_ps(f32::MIN_POSITIVE);
-        let subnormal = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(x), smallest);
-        _mm512_mask_and_ps(x, subnormal, x, _mm512_set1_ps(-0.0))
+        let no_exponent = _mm512_testn_epi32_mask(_mm512_castps_si512(x), _mm512_set1_epi32(0x7f80_0000));
+        _mm512_mask_and_ps(x, no_exponent, x, _mm512_set1_ps(-0.0))
+    }
+    #[inline(always)]
+    unsafe fn any_subnormal(x: __m512) -> bool {
+        _mm512_fpclass_ps_mask::<0x20>(x) != 0
     }
 
     #[inline(always)]

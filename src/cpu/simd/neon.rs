@@ -124,9 +124,16 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn flush(x: float32x4_t) -> float32x4_t {
-        let subnormal = vcaltq_f32(x, vdupq_n_f32(f32::MIN_POSITIVE));
-        let kept = vbicq_u32(vreinterpretq_u32_f32(x), vbicq_u32(subnormal, vdupq_n_u32(1 << 31)));
-        vreinterpretq_f32_u32(kept)
+        let bits = vreinterpretq_u32_f32(x);
+        let exponent = vtstq_u32(bits, vdupq_n_u32(0x7f80_0000));
+        vreinterpretq_f32_u32(vandq_u32(bits, vorrq_u32(exponent, vdupq_n_u32(1 << 31))))
+    }
+    #[inline(always)]
+    unsafe fn any_subnormal(x: float32x4_t) -> bool {
+        // magnitudes from 1 to 0x7fffff, as integers: less by one, below 0x7fffff
+        let magnitude = vbicq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(1 << 31));
+        let less = vsubq_u32(magnitude, vdupq_n_u32(1));
+        vmaxvq_u32(vcltq_u32(less, vdupq_n_u32(0x7f_ffff))) != 0
     }
     #[inline(always)]
     unsafe fn scale(p: float32x4_t, n: float32x4_t) -> float32x4_t {

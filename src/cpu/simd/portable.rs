@@ -1,6 +1,7 @@
 //! The vector trait without intrinsics: arrays of eight numbers, on any CPU.
 
 use super::vector::Simd;
+use crate::arrays::flush;
 use half::{bf16, f16};
 
 /// Eight numbers in an array. Exact; slow if the compiler may not use fused multiply-add instructions.
@@ -116,7 +117,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn flush(x: F) -> F {
-        x.map(|x| if x.abs() < f32::MIN_POSITIVE { f32::from_bits(x.to_bits() & 1 << 31) } else { x })
+        x.map(flush)
+    }
+    #[inline(always)]
+    unsafe fn any_subnormal(x: F) -> bool {
+        x.iter().any(|x| x.is_subnormal())
     }
     #[inline(always)]
     unsafe fn scale(p: F, n: F) -> F {

@@ -76,8 +76,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn upper_bf16(pairs: Self::F) -> Self::F;
     /// The lower one.
     unsafe fn lower_bf16(pairs: Self::F) -> Self::F;
-    /// Zero, of the same sign, for what is subnormal.
+    /// Zero, of the same sign, for what is subnormal. By bits: an operation on a subnormal number may be slow.
     unsafe fn flush(x: Self::F) -> Self::F;
+    /// Whether some lane is subnormal.
+    unsafe fn any_subnormal(x: Self::F) -> bool;
 
     /// `(n, r)` with `n` the integer nearest to `x` and `r = x - n`, exactly, for `|x| < 2^22`.
     #[inline(always)]

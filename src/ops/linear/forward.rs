@@ -20,7 +20,8 @@ pub enum Epilogue {
 /// `x_proj`, `dt_proj`, `out_proj` and `lm_head` of the block. The output may have another storage type than the
 /// input: logits and a residual stream in f32 with activations in bf16.
 ///
-/// Order: per output, `k` ascending from +0.0, one fused multiply-add each; then the bias; then the epilogue.
+/// Order: per output, `k` ascending from 2^-100, one fused multiply-add each, with zero for a subnormal input; less
+/// 2^-100; then the bias; then the epilogue.
 pub struct Linear<'a, B: Memory, T: Element, U: Element> {
     /// `[tokens, in_features]`
     pub input: Rows<B::View<'a, T>>,

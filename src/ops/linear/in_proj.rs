@@ -8,7 +8,8 @@ use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, WeightMatrix,
 /// own place, so nobody splits or copies a `[tokens, features]` array. In Mamba the outputs are `[x, z]`, `d_inner`
 /// columns each: `in_proj` and `chunk(2)` of the official `Mamba.forward`, section 3.4 of the Mamba paper.
 ///
-/// Order: per output, `k` ascending from +0.0, one fused multiply-add each; then the bias.
+/// Order: per output, `k` ascending from 2^-100, one fused multiply-add each, with zero for a subnormal input; less
+/// 2^-100; then the bias.
 pub struct InProj<'a, B: Memory, T: Element, const N: usize> {
     /// `[tokens, d_model]`
     pub input: Rows<B::View<'a, T>>,

@@ -7,8 +7,8 @@ use crate::arrays::{Element, Error, Memory, Result, Rows, Storage, expect_size};
 /// RMSNorm (Zhang and Sennrich, 2019) with the residual add of the official `rms_norm_fn` fused. Without a residual
 /// `r` is the input; without a weight the factor is 1, as in Falcon-Mamba's norms of dt, B and C.
 ///
-/// Order: sixteen strided partial sums of squares, `i mod 16`, ascending by fused multiply-adds from +0.0, combined
-/// by the tree 8-4-2-1; divided by the number of columns; then `(r · (1 / sqrt(mean + eps))) · weight`.
+/// Order: sixteen strided partial sums of squares, `i mod 16`, ascending by fused multiply-adds from 2^-100, combined
+/// by the tree 8-4-2-1; less 2^-96; divided by the number of columns; then `(r · (1 / sqrt(mean + eps))) · weight`.
 pub struct RmsNorm<'a, B: Memory, T: Element, U: Element> {
     /// `[tokens, channels]`
     pub input: Rows<B::View<'a, T>>,

@@ -18,8 +18,9 @@ use crate::ops::checks::{expect_pool, expect_tokens};
 /// by Euler's rule, as in the official code: `selective_scan_fn` and `selective_state_update` in one. `exp` is computed
 /// as `exp2(delta · (a · log2 e))`.
 ///
-/// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`; four partial sums over the
-/// states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
+/// Order: time ascending per channel and state; `h = fma(decay, h, (delta · u) · b)`, with a decay of at least 2^-126
+/// and zero for a subnormal `u`, `b` or `c`; where `delta · u` is below 2^-100 in magnitude it is 0, and so is a state that
+/// then is below 2^-100; four partial sums over the states, `n mod 4`, each ascending from +0.0 by fused multiply-adds, combined as `(s0 + s1) + (s2 + s3)`; then
 /// `fma(u, d, y)`; then the gate.
 pub struct SelectiveScan<'a, B: Memory, T: Element> {
     /// `[tokens, channels]`

@@ -53,6 +53,31 @@ impl Approx {
         Self { value: value.into(), error: 0.0, computed: value }
     }
 
+    /// A weight, which every backend packs as zero if it is subnormal.
+    pub fn weight(value: f32) -> Self {
+        Self::exact(flushed(value))
+    }
+
+    /// An input: zero if it is subnormal.
+    pub fn input(value: f32) -> Self {
+        let computed = flushed(value);
+        Self { value: value.into(), error: (f64::from(computed) - f64::from(value)).abs(), computed }
+    }
+
+    /// What a sum of products starts from, and what is subtracted from it at the end, times `count`: 2^-100.
+    pub fn first(count: f32) -> Self {
+        Self::exact(count * 2f32.powi(-100))
+    }
+
+    /// 0 below 2^-100, if `flush` says so of the numbers of the computation.
+    pub fn quiet(self, flush: bool) -> Self {
+        if !flush {
+            return self;
+        }
+        let computed = if self.computed.abs() < 2f32.powi(-100) { 0.0 } else { self.computed };
+        Self { error: self.error + 2f64.powi(-100), computed, ..self }
+    }
+
     /// A number rounded to bf16; zero if it is subnormal.
     pub fn bf16_factor(value: f32) -> Self {
         let computed = stored(flushed(value), DType::BF16);

@@ -15,13 +15,15 @@ pub enum Flavour {
     Special,
 }
 
-const SPECIAL: [f32; 14] = [
+const SPECIAL: [f32; 16] = [
     0.0,
     -0.0,
     f32::from_bits(1),
     f32::from_bits(0x8000_0fff),
     f32::MIN_POSITIVE,
-    6e-8, // a subnormal of f16
+    6e-8,  // a subnormal of f16
+    3e-31, // just below 2^-101
+    -1e-35,
     1e-20,
     -1e20,
     60000.0,

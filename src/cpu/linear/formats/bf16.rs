@@ -1,10 +1,11 @@
 //! Weights as bf16 numbers, multiplied exactly: widened, then one fused multiply-add per product.
 
 use super::format::{Format, InputForm, Step};
-use crate::arrays::Element;
+use crate::arrays::{Element, packed};
 use crate::cpu::linear::microkernel::tile;
 use crate::cpu::linear::tile::TileJob;
 use crate::cpu::machine::isa::Supported;
+use crate::cpu::math::FIRST;
 use crate::cpu::simd::dispatch::kernel;
 use crate::cpu::simd::{LoadStore, Simd};
 use half::bf16;
@@ -18,7 +19,7 @@ impl Format for Bf16 {
     const INPUT: InputForm = InputForm::F32;
 
     fn pack<W: Element>(weights: &[W], unit: &mut [u8]) {
-        unit.copy_from_slice(bytemuck::bytes_of(&bf16::convert(weights[0])));
+        unit.copy_from_slice(bytemuck::bytes_of(&packed::<W, bf16>(weights[0])));
     }
 
     fn read(unit: &[u8], target: &mut [f32]) {
@@ -32,6 +33,7 @@ impl Format for Bf16 {
 
 impl<S: Simd> Step<S> for Bf16 {
     const BYTES: usize = <Self as Format>::BYTES;
+    const FIRST: f32 = FIRST;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

@@ -46,6 +46,7 @@ struct PairSteps<D>(PhantomData<D>);
 
 impl<S: Simd, D: Bf16Dot<S>> Step<S> for PairSteps<D> {
     const BYTES: usize = Bf16Pairs::BYTES;
+    const FIRST: f32 = 0.0;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

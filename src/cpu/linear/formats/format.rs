@@ -8,7 +8,7 @@ use crate::cpu::simd::Simd;
 /// The form that a product's inputs take before the micro-kernel reads them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cpu::linear) enum InputForm {
-    /// f32, as they are or widened.
+    /// f32, as they are or widened, without subnormal numbers: those are zero.
     F32,
     /// Pairs of bf16 numbers, rounded, subnormals flushed to zero; a zero after an odd number of columns.
     Bf16Pairs,
@@ -43,6 +43,8 @@ pub(in crate::cpu::linear) trait Format {
 pub(in crate::cpu::linear) trait Step<S: Simd> {
     /// Bytes of a unit.
     const BYTES: usize;
+    /// What a sum starts from, and what is subtracted from it at the end.
+    const FIRST: f32;
 
     /// The units of `S::LANES` neighbouring outputs.
     ///

@@ -6,13 +6,14 @@ use crate::harness::arrays::stored;
 use crate::harness::error_analysis::Approx;
 use mamba_kernels::ops::Epilogue;
 
-/// `sum = fma(input[k], weight[k], sum)` from 0; the bias; the epilogue.
+/// `sum = fma(input[k], weight[k], sum)` from 2^-100, which is subtracted; the bias; the epilogue.
 pub fn linear(case: &Linear) -> Vec<Approx> {
     linear_by(case, |input, weight| {
-        input
+        let sum = input
             .iter()
             .zip(weight)
-            .fold(Approx::ZERO, |sum, (&x, &w)| Approx::exact(x).fma(Approx::exact(w), sum))
+            .fold(Approx::first(1.0), |sum, (&x, &w)| Approx::input(x).fma(Approx::weight(w), sum));
+        sum.add(Approx::first(-1.0))
     })
 }
 

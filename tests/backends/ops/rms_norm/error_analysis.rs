@@ -3,7 +3,7 @@
 use super::RmsNorm;
 use crate::harness::error_analysis::Approx;
 
-/// Sixteen partial sums of squares and their tree; `1 / sqrt(mean + eps)`; two products. About
+/// Sixteen partial sums of squares from 2^-100 and their tree, less what they started from; `1 / sqrt(mean + eps)`; two products. About
 /// `(channels / 16 + 10) · 2^-24` of the result.
 pub fn rms_norm(case: &RmsNorm) -> Vec<Vec<Approx>> {
     let channels = case.input.cols;
@@ -13,7 +13,7 @@ pub fn rms_norm(case: &RmsNorm) -> Vec<Vec<Approx>> {
         if let Some(residual) = &case.residual {
             r.iter_mut().zip(residual.row(t)).for_each(|(r, &stream)| *r = r.add(Approx::exact(stream)));
         }
-        let mut sums = [Approx::ZERO; 16];
+        let mut sums = [Approx::first(1.0); 16];
         for (i, &r) in r.iter().enumerate() {
             sums[i % 16] = r.fma(r, sums[i % 16]);
         }
@@ -22,7 +22,8 @@ pub fn rms_norm(case: &RmsNorm) -> Vec<Vec<Approx>> {
                 sums[j] = sums[j].add(sums[j + width]);
             }
         }
-        let scale = sums[0].div_exact(channels).add(Approx::exact(case.eps)).sqrt().recip();
+        let sum = sums[0].add(Approx::first(-16.0));
+        let scale = sum.div_exact(channels).add(Approx::exact(case.eps)).sqrt().recip();
         for (i, &r) in r.iter().enumerate() {
             let y = r.mul(scale);
             let weight = case.weight.as_ref().map(|weight| Approx::exact(weight.values[i]));

@@ -67,7 +67,7 @@ fn scan_rows(
     for t in rows {
         for i in 0..channels {
             let group = i / (channels / case.n_groups) * d_state;
-            let u = Approx::exact(case.u.at(t, i));
+            let u = Approx::input(case.u.at(t, i));
             let mut delta = Approx::exact(case.delta.at(t, i));
             if let Some(bias) = vector(&case.delta_bias, i) {
                 delta = delta.add(bias);
@@ -77,13 +77,15 @@ fn scan_rows(
             }
             delta_sums[i] = delta_sums[i].add(delta);
             let delta_u = delta.mul(u);
+            let quiet = delta_u.computed.abs() < 2f32.powi(-100);
+            let delta_u = delta_u.quiet(quiet);
             let mut sums = [Approx::ZERO; 4];
             for n in 0..d_state {
-                let b = Approx::exact(case.b.at(t, group + n));
-                let c = Approx::exact(case.c.at(t, group + n));
+                let b = Approx::input(case.b.at(t, group + n));
+                let c = Approx::input(case.c.at(t, group + n));
                 let decay = delta.mul(rate(case, n, i)).exp2();
                 let h = &mut h[n * channels + i];
-                *h = decay.fma(*h, delta_u.mul(b));
+                *h = decay.fma(*h, delta_u.mul(b)).quiet(quiet);
                 sums[n % 4] = c.fma(*h, sums[n % 4]);
             }
             let mut y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
