@@ -80,11 +80,9 @@ unsafe fn product_of(
     let (columns, steps) = (weight.cols, weight.steps());
     let registers = registers(cpu.isa);
     let product = Product { weight, finish, registers, tile, rows: tokens, first: 0, inputs: input };
+    let in_place = input_type == DType::F32 && form == InputForm::F32;
     // SAFETY: the input has these rows (1).
-    if input_type == DType::F32
-        && form == InputForm::F32
-        && !unsafe { any_subnormal(cpu, input, tokens, columns) }
-    {
+    if in_place && !unsafe { any_subnormal(cpu, input, tokens, columns) } {
         // SAFETY: the inputs are in the form of the format; the conditions of this function.
         unsafe { product.run(cpu) };
         return Ok(());
