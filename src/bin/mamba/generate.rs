@@ -121,7 +121,7 @@ impl Task for Continue {
         let model = source.load(backend)?;
         let config = model.config();
         let codec = Codec::open(source.dir.as_deref(), config.vocab_size)?;
-        options.stop_tokens.extend(codec.end_of_text(config.eos_token_id));
+        options.stop_tokens.extend(codec.ends_of_text(model.eos_token_ids()));
 
         let mut decoder = codec.decoder();
         let mut out = Output::default();
@@ -133,7 +133,7 @@ impl Task for Continue {
             }
         }
         if tokens.is_empty() {
-            tokens.push(codec.first_token(config.eos_token_id)?);
+            tokens.push(codec.first_token(model.eos_token_ids())?);
         }
         let read = tokens.len();
         let mut generation = Generation::new(&model, &tokens, options)?;

@@ -49,21 +49,25 @@ impl Codec {
         }
     }
 
-    /// The token that an empty prompt starts from: a newline, or the one that separates texts.
-    pub fn first_token(&self, eos_token_id: Option<u32>) -> anyhow::Result<u32> {
+    /// The token that an empty prompt starts from: a newline, or the first that ends texts.
+    pub fn first_token(&self, eos_token_ids: &[u32]) -> anyhow::Result<u32> {
         match self {
             Self::Bytes => Ok(b'\n'.into()),
             Self::Tokenizer(_) => self
-                .end_of_text(eos_token_id)
+                .ends_of_text(eos_token_ids)
+                .first()
+                .copied()
                 .context("the prompt is empty, and the model names no token to start from (eos_token_id)"),
         }
     }
 
-    /// The token that ends a text, if the model has one.
-    pub fn end_of_text(&self, eos_token_id: Option<u32>) -> Option<u32> {
+    /// The tokens that end a text: the model's, or what tokenizers call the end of a text.
+    pub fn ends_of_text(&self, eos_token_ids: &[u32]) -> Vec<u32> {
         match self {
-            Self::Bytes => eos_token_id,
-            Self::Tokenizer(tokenizer) => eos_token_id.or_else(|| tokenizer.token_to_id("<|endoftext|>")),
+            Self::Tokenizer(tokenizer) if eos_token_ids.is_empty() => {
+                tokenizer.token_to_id("<|endoftext|>").into_iter().collect()
+            }
+            _ => eos_token_ids.to_vec(),
         }
     }
 
