@@ -49,7 +49,7 @@ pub(super) fn read_json(path: &Path) -> Result<Option<String>, ModelError> {
 
 /// Opens a regular file that must exist.
 pub(super) fn open(path: &Path) -> Result<File, ModelError> {
-    open_if_exists(path)?.ok_or_else(|| failed(path, io::ErrorKind::NotFound.into()))
+    open_if_exists(path)?.ok_or_else(|| absent(path))
 }
 
 /// Opens a regular file. `None` if there is no file of this name.
@@ -81,6 +81,11 @@ pub(super) fn exists(path: &Path) -> Result<bool, ModelError> {
             Err(source) => Err(failed(path, source)),
         },
     }
+}
+
+/// The error of a file that must exist.
+pub(super) fn absent(path: &Path) -> ModelError {
+    failed(path, io::Error::new(io::ErrorKind::NotFound, "no such file"))
 }
 
 fn failed(path: &Path, source: io::Error) -> ModelError {

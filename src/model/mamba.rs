@@ -15,7 +15,6 @@ use crate::model::note::Note;
 use crate::model::state::State;
 use crate::model::vocabulary::Vocabulary;
 use std::fmt;
-use std::io;
 use std::path::Path;
 
 /// A Mamba language model: embedding, layers, final norm and head.
@@ -72,7 +71,7 @@ impl<B: Backend> Mamba<B> {
     pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
         let path = dir.join("config.json");
         let Some(text) = files::read_json(&path)? else {
-            return Err(ModelError::Io { file: path, source: io::ErrorKind::NotFound.into() });
+            return Err(files::absent(&path));
         };
         let config = Config::parse(&text, &path.display().to_string())?;
         let path = dir.join("generation_config.json");

@@ -1,6 +1,7 @@
 //! Both published forms of `config.json`, their defaults, and what is refused.
 
-use mamba_kernels::model::Config;
+use mamba_kernels::model::{Config, GenerationConfig};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn parsed(json: Value) -> Config {
@@ -205,4 +206,25 @@ fn values_that_are_refused() {
     assert!(refused(with(hf(), "layer_norm_epsilon", json!(1e300))).contains("`layer_norm_epsilon`"));
     assert!(refused(json!([])).starts_with("config.json: not the expected JSON"));
     assert!(refused(json!({"model_type": "mamba"})).contains("missing field `hidden_size`"));
+}
+
+proptest! {
+    /// Whatever bytes of a configuration change: a configuration or an error, never a panic.
+    #[test]
+    fn no_configuration_panics(
+        changes in proptest::collection::vec((0usize..1000, r#"[\[\]{},:"09e.N-]"#), 1..6),
+        form in 0..3,
+    ) {
+        let json = match form {
+            0 => with(with(hf(), "time_step_rank", json!("auto")), "eos_token_id", json!([1, 2])),
+            1 => with(state_spaces(), "ssm_cfg", json!({"layer": "Mamba1", "d_state": 8, "dt_rank": 3})),
+            _ => json!({"eos_token_id": [1, 2], "temperature": 0.5, "top_k": 3, "top_p": 0.25, "do_sample": true}),
+        };
+        let mut bytes = json.to_string().into_bytes();
+        let length = bytes.len();
+        changes.iter().for_each(|(at, byte)| bytes[at % length] = byte.as_bytes()[0]);
+        let text = String::from_utf8(bytes).unwrap();
+        let _ = Config::from_json(&text);
+        let _ = GenerationConfig::from_json(&text);
+    }
 }

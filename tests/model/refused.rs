@@ -133,6 +133,7 @@ fn shards_and_folders() {
     let empty = tempfile::tempdir().unwrap();
     let error = Mamba::load(Reference, empty.path()).unwrap_err();
     assert!(matches!(&error, ModelError::Io { file, .. } if file.ends_with("config.json")), "{error}");
+    assert!(error.to_string().ends_with("config.json: no such file"), "{error}");
     assert!(Mamba::load(Reference, &empty.path().join("none")).is_err());
     let weights = |dir: &Path| fs::remove_file(dir.join(SINGLE)).unwrap();
     assert_eq!(
