@@ -9,12 +9,19 @@ use std::borrow::Cow;
 /// The numbers that Python writes and JSON does not have.
 const NUMBERS: [&str; 3] = ["Infinity", "-Infinity", "NaN"];
 
+/// The most keys and values of a file, about. A parsed value takes up to a hundred times the memory of its text.
+const VALUES: usize = 1 << 18;
+
 /// The object that a JSON file holds, without the keys whose value is `null`, in it and in the objects in it.
 ///
 /// A number that JSON does not have becomes the string of its name, so a key that needs a finite number refuses it.
 pub(super) fn object(json: &str, file: &str) -> Result<Map<String, Value>, ModelError> {
+    let (json, values) = with_quoted_numbers(json);
+    if values > VALUES {
+        return Err(json_error(file, format!("more than {VALUES} keys and values")));
+    }
     let mut object: Map<String, Value> =
-        serde_json::from_str(&with_quoted_numbers(json)).map_err(|source| json_error(file, source))?;
+        serde_json::from_str(&json).map_err(|source| json_error(file, source))?;
     remove_nulls(&mut object);
     Ok(object)
 }
@@ -36,10 +43,12 @@ fn remove_nulls(object: &mut Map<String, Value>) {
     object.values_mut().filter_map(Value::as_object_mut).for_each(remove_nulls);
 }
 
-/// The text with [`NUMBERS`] in quotes, if they are outside of strings and where a value may be.
-fn with_quoted_numbers(json: &str) -> Cow<'_, str> {
+/// The text with [`NUMBERS`] in quotes, if they are outside of strings and where a value may be. And how many characters
+/// outside of strings come before a key or a value.
+fn with_quoted_numbers(json: &str) -> (Cow<'_, str>, usize) {
     let mut quoted = String::new();
     let mut copied = 0; // bytes of `json` that are in `quoted`
+    let mut values = 0;
     let mut before = b','; // the last byte that is not white space
     let mut at = 0;
     while let Some(&byte) = json.as_bytes().get(at) {
@@ -47,6 +56,7 @@ fn with_quoted_numbers(json: &str) -> Cow<'_, str> {
             b':' | b'[' | b',' => number_at(&json.as_bytes()[at..]),
             _ => None,
         };
+        values += usize::from(matches!(byte, b'{' | b'[' | b',' | b':'));
         let end = match byte {
             b'"' => end_of_string(json.as_bytes(), at),
             _ => at + number.map_or(1, str::len),
@@ -64,10 +74,10 @@ fn with_quoted_numbers(json: &str) -> Cow<'_, str> {
         at = end;
     }
     if copied == 0 {
-        return json.into();
+        return (json.into(), values);
     }
     quoted.push_str(&json[copied..]);
-    quoted.into()
+    (quoted.into(), values)
 }
 
 /// The number of [`NUMBERS`] that these bytes begin with: a whole word, and not a key.

@@ -13,7 +13,7 @@ fn numbers_outside_of_strings_are_quoted() {
         (r#"{"a": {"b": [[NaN]]}}"#, r#"{"a": {"b": [["NaN"]]}}"#),
         (r#"{"é": NaN, "Infinity": Infinity}"#, r#"{"é": "NaN", "Infinity": "Infinity"}"#),
     ] {
-        assert_eq!(with_quoted_numbers(json), expected);
+        assert_eq!(with_quoted_numbers(json).0, expected);
     }
 }
 
@@ -39,8 +39,16 @@ fn everything_else_stays() {
         "\"\\",
         "",
     ] {
-        assert_eq!(with_quoted_numbers(json), json);
+        assert_eq!(with_quoted_numbers(json).0, json);
     }
+}
+
+#[test]
+fn many_values_are_refused() {
+    let of = |count: usize| format!(r#"{{"a": [{}"{}"]}}"#, "0,".repeat(count), ",[{:".repeat(count));
+    assert!(object(&of(VALUES - 3), "config.json").is_ok());
+    let error = object(&of(VALUES - 2), "config.json").unwrap_err().to_string();
+    assert_eq!(error, "config.json: not the expected JSON: more than 262144 keys and values");
 }
 
 proptest! {
@@ -50,10 +58,10 @@ proptest! {
         texts in proptest::collection::vec(r#"[a-z"\\:,\[\] ]{0,3}(Infinity|NaN)?[,:"\]]{0,2}"#, 1..5),
     ) {
         let json = serde_json::to_string(&texts).unwrap();
-        prop_assert_eq!(with_quoted_numbers(&json), &json[..]);
+        prop_assert_eq!(with_quoted_numbers(&json).0, &json[..]);
         let strings: Vec<String> = texts.iter().map(|text| serde_json::to_string(text).unwrap()).collect();
         let json = format!("[NaN, {}, -Infinity]", strings.join(" , "));
-        let parsed: Vec<String> = serde_json::from_str(&with_quoted_numbers(&json)).unwrap();
+        let parsed: Vec<String> = serde_json::from_str(&with_quoted_numbers(&json).0).unwrap();
         prop_assert_eq!(parsed, [&["NaN".to_string()], &texts[..], &["-Infinity".to_string()]].concat());
     }
 

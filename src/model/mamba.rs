@@ -58,8 +58,8 @@ impl<B: Backend> Mamba<B> {
     ///
     /// # Errors
     /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
-    /// the configuration. Files must be regular, JSON files at most 16 MiB long; the header of a weight file has at most
-    /// 16 MiB, 65536 tensors of 16 dimensions, and 65536 entries of metadata.
+    /// the configuration. Files must be regular. JSON files have at most 16 MiB and 262144 keys and values; the header of
+    /// a weight file has at most 16 MiB, 65536 tensors of 16 dimensions, and 65536 entries of metadata.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         Self::load_as(backend, dir, WeightFormats::default())
     }
