@@ -58,7 +58,7 @@ pub(super) fn open_if_exists(path: &Path) -> Result<Option<File>, ModelError> {
     if !exists(path)? {
         return Ok(None);
     }
-    // Checked before opening: opening a pipe blocks until its other end opens. And after: it may be another file by then.
+    // Checked before opening: opening a pipe blocks until its other end opens. And after: it may be another by then.
     let expect_regular = |metadata: fs::Metadata| match metadata.is_file() {
         true => Ok(()),
         false => Err(io_error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))),

@@ -43,8 +43,8 @@ fn remove_nulls(object: &mut Map<String, Value>) {
     object.values_mut().filter_map(Value::as_object_mut).for_each(remove_nulls);
 }
 
-/// The text with [`NUMBERS`] in quotes, if they are outside of strings and where a value may be. And how many characters
-/// outside of strings come before a key or a value.
+/// The text with [`NUMBERS`] in quotes, if they are outside of strings and where a value may be. And how many
+/// characters outside of strings come before a key or a value.
 fn with_quoted_numbers(json: &str) -> (Cow<'_, str>, usize) {
     let mut quoted = String::new();
     let mut copied = 0; // bytes of `json` that are in `quoted`

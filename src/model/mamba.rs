@@ -53,13 +53,13 @@ impl<B: Backend> Mamba<B> {
     /// else the shards that `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. A tensor comes from the shard in
-    /// which the index says it is. In the place of `backbone.`, the names may begin with nothing or with something else,
-    /// such as `model.`. The weight files are mapped while this runs: they must not be changed during the call.
+    /// which the index says it is. In the place of `backbone.`, the names may begin with nothing or with something
+    /// else, such as `model.`. The weight files are mapped while this runs: they must not be changed during the call.
     ///
     /// # Errors
-    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
-    /// the configuration. Files must be regular. JSON files have at most 16 MiB and 262144 keys and values; the header of
-    /// a weight file has at most 16 MiB, 65536 tensors of 16 dimensions, and 65536 entries of metadata.
+    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit the
+    /// configuration. Files must be regular. JSON files have at most 16 MiB and 262144 keys and values; the header of a
+    /// weight file has at most 16 MiB, 65536 tensors of 16 dimensions, and 65536 entries of metadata.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         Self::load_as(backend, dir, WeightFormats::default())
     }

@@ -41,7 +41,7 @@ impl GenerationConfig {
     /// ignored, and a key that is `null` is as if absent.
     ///
     /// # Errors
-    /// [`ModelError::Json`] if a key is of another type, and [`ModelError::Generation`] if a value is outside its range.
+    /// [`ModelError::Json`] if a key is of another type, [`ModelError::Generation`] if a value is outside its range.
     pub fn from_json(json: &str) -> Result<Self, ModelError> {
         Self::parse(json, "generation_config.json")
     }
