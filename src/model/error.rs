@@ -20,6 +20,22 @@ pub enum ModelError {
         /// The error of the system.
         source: std::io::Error,
     },
+    /// A symbolic link whose target does not exist.
+    #[error("{}: a symbolic link to `{}`, which does not exist", file.display(), target.display())]
+    DanglingLink {
+        /// The link.
+        file: PathBuf,
+        /// What it points to.
+        target: PathBuf,
+    },
+    /// A file that is longer than a loader reads.
+    #[error("{}: longer than the limit of {limit} bytes", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The most bytes that are read.
+        limit: u64,
+    },
     /// A text that is not JSON, or has not the expected keys.
     #[error("{file}: not the expected JSON: {source}")]
     Json {
@@ -34,6 +50,18 @@ pub enum ModelError {
         /// The key in the configuration file.
         key: &'static str,
         /// What can be computed.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// A value of a `generation_config.json` that has no meaning.
+    #[error("{file}: `{key}`: expected {expected}, found {found}")]
+    Generation {
+        /// The file.
+        file: String,
+        /// The key in it.
+        key: String,
+        /// What it may be.
         expected: String,
         /// What was found.
         found: String,
@@ -76,6 +104,16 @@ pub enum ModelError {
         /// Why.
         source: Source,
     },
+    /// A safetensors file whose header has more of something than a loader reads.
+    #[error("{file}: the header has more than {limit} {what}")]
+    HeaderLimit {
+        /// The file.
+        file: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that is read.
+        limit: usize,
+    },
     /// A safetensors file that is shorter or longer than its header says.
     #[error(
         "{file}: expected {expected} bytes by its header, found {found}: the file is truncated or damaged"
@@ -88,13 +126,31 @@ pub enum ModelError {
         /// The file's length.
         found: usize,
     },
-    /// A tensor that the configuration requires is in none of the files.
+    /// A tensor that the configuration requires does not exist.
     #[error("tensor `{name}` is missing in {files}")]
     MissingTensor {
         /// The tensor's name; both names if it has two.
         name: String,
-        /// The files that were searched.
+        /// The file that was searched, or the index of the shards, in which it is not named.
         files: String,
+    },
+    /// A tensor that is not in the shard in which the index says it is.
+    #[error("tensor `{name}` is missing in {file}, where {index} says it is")]
+    NotInShard {
+        /// The tensor's name.
+        name: String,
+        /// The shard.
+        file: String,
+        /// The index.
+        index: String,
+    },
+    /// Files with more than one model, none of which has the names of the published checkpoints.
+    #[error("{files}: expected one model, found several: `{}`", found.join("`, `"))]
+    AmbiguousNames {
+        /// The file, or the index of the shards.
+        files: String,
+        /// The name of a tensor of each model.
+        found: Vec<String>,
     },
     /// A tensor whose shape does not fit the configuration.
     #[error("tensor `{name}` in {file}: expected the shape {expected:?}, found {found:?}")]

@@ -219,7 +219,7 @@ impl<B: Backend> Mamba<B> {
         let batch = cut(batch, segment)?;
         let embedding = Embedding::<B, f32> {
             tokens: backend.view(&arrays.tokens).slice(0..rows)?,
-            weight: &self.embedding,
+            weight: &self.vocabulary.embedding,
             output: Rows::new(backend.view_mut(&mut arrays.residual), rows, self.config.d_model)?,
         };
         backend.embedding(embedding, workspace)?;
@@ -290,7 +290,7 @@ impl<B: Backend> Mamba<B> {
         let Fitted { head, workspace, .. } = fitted;
         let linear = Linear::<B, f32, f32> {
             input: Rows::new(backend.view(&head.normed), rows, self.config.d_model)?,
-            weight: self.lm_head.as_ref().unwrap_or(&self.embedding),
+            weight: self.vocabulary.head(),
             bias: None,
             epilogue: Epilogue::Store,
             output: Rows::new(backend.view_mut(&mut head.logits), rows, vocab)?,

@@ -5,10 +5,15 @@ use crate::arrays::WeightFormat;
 use crate::backend::Backend;
 use crate::model::block::Block;
 use crate::model::checkpoint::Source;
-use crate::model::checkpoint::safetensors::{self, Checkpoint};
+use crate::model::checkpoint::index::WeightFiles;
+use crate::model::checkpoint::safetensors::Checkpoint;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
+use crate::model::files;
+use crate::model::generate::defaults::GenerationConfig;
+use crate::model::note::Note;
 use crate::model::state::State;
+use crate::model::vocabulary::Vocabulary;
 use std::fmt;
 use std::path::Path;
 
@@ -20,10 +25,11 @@ use std::path::Path;
 pub struct Mamba<B: Backend> {
     pub(super) backend: B,
     pub(super) config: Config,
-    pub(super) embedding: B::Weights, // [vocab_size, d_model]
+    pub(super) vocabulary: Vocabulary<B>,
     pub(super) blocks: Vec<Block<B>>,
-    pub(super) norm_f: B::Buffer<f32>,      // [d_model]
-    pub(super) lm_head: Option<B::Weights>, // [vocab_size, d_model]; `None` if it is the embedding
+    pub(super) norm_f: B::Buffer<f32>, // [d_model]
+    generation: GenerationConfig,
+    notes: Vec<Note>,
 }
 
 /// The formats of a model's matrices. Without one, a matrix keeps the type that the checkpoint stores it in.
@@ -43,15 +49,17 @@ impl WeightFormats {
 }
 
 impl<B: Backend> Mamba<B> {
-    /// Loads a checkpoint's directory: `config.json`, and `model.safetensors` or the shards that
-    /// `model.safetensors.index.json` names.
+    /// Loads a checkpoint's directory: `config.json`, `generation_config.json` if it exists, and `model.safetensors` or
+    /// else the shards that `model.safetensors.index.json` names.
     ///
-    /// Both published forms are read, that of transformers and that of state-spaces. The weight files are mapped
-    /// while this runs: they must not be changed during the call.
+    /// Both published forms are read, that of transformers and that of state-spaces. A tensor comes from the shard in
+    /// which the index says it is. In the place of `backbone.`, the names may begin with nothing or with something
+    /// else, such as `model.`. The weight files are mapped while this runs: they must not be changed during the call.
     ///
     /// # Errors
-    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit
-    /// the configuration.
+    /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit the
+    /// configuration. Files must be regular. JSON files have at most 16 MiB and 262144 keys and values; the header of a
+    /// weight file has at most 16 MiB, 65536 tensors of 16 dimensions, and 65536 entries of metadata.
     pub fn load(backend: B, dir: &Path) -> Result<Self, ModelError> {
         Self::load_as(backend, dir, WeightFormats::default())
     }
@@ -61,11 +69,21 @@ impl<B: Backend> Mamba<B> {
     /// # Errors
     /// As [`Mamba::load`]; [`ModelError::Kernel`] if the backend does not have a format.
     pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
-        let file = dir.join("config.json");
-        let config = Config::parse(&safetensors::read_text(&file)?, &file.display().to_string())?;
-        let files = safetensors::map_files(dir)?;
-        let checkpoint = Checkpoint::new(files.iter().map(|(name, map)| (name.as_str(), &map[..])))?;
-        Self::from_source_as(backend, config, &checkpoint, formats)
+        let path = dir.join("config.json");
+        let Some(text) = files::read_json(&path)? else {
+            return Err(files::absent(&path));
+        };
+        let config = Config::parse(&text, &path.display().to_string())?;
+        let path = dir.join("generation_config.json");
+        let generation = match files::read_json(&path)? {
+            Some(text) => GenerationConfig::parse(&text, &path.display().to_string())?,
+            None => GenerationConfig::default(),
+        };
+        let WeightFiles { files, index } = WeightFiles::open(dir)?;
+        let files = files.iter().map(|(name, map)| (name.as_str(), &map[..]));
+        let checkpoint = Checkpoint::new(files, index.as_ref())?;
+        let model = Self::from_source_as(backend, config, &checkpoint, formats)?;
+        Ok(Self { generation, ..model })
     }
 
     /// Loads a checkpoint from the text of its `config.json` and the bytes of its `model.safetensors`.
@@ -87,7 +105,7 @@ impl<B: Backend> Mamba<B> {
         formats: WeightFormats,
     ) -> Result<Self, ModelError> {
         let config = Config::from_json(config_json)?;
-        let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter())?;
+        let checkpoint = Checkpoint::new([("model.safetensors", safetensors)].into_iter(), None)?;
         Self::from_source_as(backend, config, &checkpoint, formats)
     }
 
@@ -129,21 +147,40 @@ impl<B: Backend> Mamba<B> {
         formats: WeightFormats,
     ) -> Result<Self, ModelError> {
         config.validate()?;
-        const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
-        let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let matrix = |names: &[&str]| source.matrix(&backend, names, [vocab, d_model], formats.head);
-        let embedding = matrix(&EMBEDDING)?;
-        let lm_head = if config.tie_embeddings { None } else { Some(matrix(&["lm_head.weight"])?) };
-        let norm_f = source.vector(&backend, "backbone.norm_f.weight", d_model)?;
+        let mut notes = Vec::new();
+        let vocabulary = Vocabulary::load(&backend, &config, source, formats.head, &mut notes)?;
+        let norm_f = source.vector(&backend, "backbone.norm_f.weight", config.d_model)?;
         let blocks =
             (0..config.n_layer).map(|layer| Block::load(&backend, &config, source, layer, formats.blocks));
         let blocks = blocks.collect::<Result<_, _>>()?;
-        Ok(Self { backend, config, embedding, blocks, norm_f, lm_head })
+        let generation = GenerationConfig::default();
+        Ok(Self { backend, config, vocabulary, blocks, norm_f, generation, notes })
     }
 
     /// The sizes and options of the model.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What the checkpoint's `generation_config.json` says. Nothing if the model was not loaded from a directory or the
+    /// file does not exist.
+    pub fn generation_config(&self) -> &GenerationConfig {
+        &self.generation
+    }
+
+    /// The tokens that end a text: those of `generation_config.json`, or of `config.json` if that names none. None if
+    /// neither names any.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        match &self.generation.eos_token_ids[..] {
+            [] => &self.config.eos_token_ids,
+            ids => ids,
+        }
+    }
+
+    /// What a user may want to know of how the model was loaded, such as a head that is used though the configuration
+    /// says otherwise. Usually empty.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// The backend that the model runs on.

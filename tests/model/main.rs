@@ -4,8 +4,12 @@
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod generation_config;
 mod golden;
+mod limits;
+mod names;
 mod refused;
+mod shards;
 #[cfg(feature = "cuda")]
 #[path = "../shared/skip.rs"]
 mod skip;

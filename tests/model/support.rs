@@ -3,7 +3,9 @@
 use mamba_kernels::Backend;
 use mamba_kernels::model::Mamba;
 use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+use std::fs;
 use std::path::PathBuf;
 
 /// Runs generic test functions `fn test<B: Backend>(make: impl Fn() -> B)` on every backend of the host.
@@ -56,6 +58,43 @@ pub fn data() -> PathBuf {
 
 pub fn load<B: Backend>(backend: B, folder: &str) -> Mamba<B> {
     Mamba::load(backend, &data().join(folder)).unwrap()
+}
+
+pub const SINGLE: &str = "model.safetensors";
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// A copy of a folder of golden data.
+pub fn copy_of(folder: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(data().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    dir
+}
+
+/// The bytes of a weight file with another header.
+pub fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    edit(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes(), &header[..], &bytes[8 + length..]].concat()
+}
+
+/// The bytes of a weight file with its tensors edited: name, type, shape and bytes.
+pub type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
+pub fn with_tensors(bytes: &[u8], edit: impl FnOnce(&mut Tensors)) -> Vec<u8> {
+    let parsed = SafeTensors::deserialize(bytes).unwrap();
+    let mut tensors: Tensors = parsed
+        .iter()
+        .map(|(name, view)| (name.to_string(), view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    edit(&mut tensors);
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
 }
 
 /// What a model must compute.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mamba_kernels::Backend;
-use mamba_kernels::model::{GenerateOptions, Generation, Sampler, Sampling};
+use mamba_kernels::model::{GenerateOptions, Generation, GenerationConfig, Sampler, Sampling};
 use std::io::{IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -19,34 +19,37 @@ const LONG_PROMPT: usize = 512;
 ///
 /// Prints the prompt and what the model adds to it, as it comes. Speeds go to standard error. On the cpu backend,
 /// equal arguments give equal text on every machine and with any number of threads.
+///
+/// Without an option of sampling, the value of the model's generation_config.json is used, where `do_sample: false` is
+/// temperature 0, or else the one named here. The text ends at an eos_token_id of that file, or else of config.json.
 #[derive(Args)]
 pub struct Generate {
     /// The text to continue; `-` reads it from standard input. Without it, what is piped in, or else "It was a"
     ///
     /// The last line end of standard input is not part of the prompt. An empty prompt ("") starts from a newline
     /// if the model's tokens are bytes, else from the token that separates texts (eos_token_id).
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// Print the new text only, without the prompt
     #[arg(long)]
     no_echo: bool,
     /// The most tokens to generate
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300, allow_negative_numbers = true)]
     max_tokens: usize,
-    /// Higher is more varied, 0 always takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
-    temperature: f64,
-    /// Choose among the K most probable tokens; 0 is no limit
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    top_k: usize,
-    /// Choose among the most probable tokens that together have the probability P
-    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true, value_parser = probability)]
-    top_p: f64,
-    /// Above 1, tokens that occurred become less probable
-    #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true, value_parser = penalty)]
-    repetition_penalty: f64,
+    /// Higher is more varied, 0 always takes the most probable token [default: the model's, or 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
+    temperature: Option<f64>,
+    /// Choose among the K most probable tokens; 0 is no limit [default: the model's, or 0]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    top_k: Option<usize>,
+    /// Choose among the most probable tokens that together have the probability P [default: the model's, or 0.95]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = probability)]
+    top_p: Option<f64>,
+    /// Above 1, tokens that occurred become less probable [default: the model's, or 1]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = penalty)]
+    repetition_penalty: Option<f64>,
     /// Another number, another text
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     model: ModelArgs,
@@ -72,16 +75,35 @@ fn penalty(text: &str) -> Result<f64, String> {
 impl Generate {
     pub fn run(self) -> anyhow::Result<()> {
         let prompt = read_prompt(self.prompt.as_deref())?;
-        let sampler = Sampler::new(Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
+        let Self { no_echo, max_tokens, temperature, top_k, top_p, repetition_penalty, seed, model, .. } =
+            self;
+        let chosen = Chosen { temperature, top_k, top_p, repetition_penalty, seed };
+        let task = Continue { model: model.source(), prompt, echo: !no_echo, max_tokens, chosen };
+        model.run(task)
+    }
+}
+
+/// What the arguments say of sampling.
+struct Chosen {
+    temperature: Option<f64>,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    repetition_penalty: Option<f64>,
+    seed: u64,
+}
+
+impl Chosen {
+    /// With the model's values, or else those of the help, for what the arguments do not say.
+    fn or(self, model: &GenerationConfig) -> Sampling {
+        let help = Sampling { temperature: 0.8, top_p: 0.95, seed: self.seed, ..Sampling::default() };
+        let otherwise = model.sampling(help);
+        Sampling {
+            temperature: self.temperature.unwrap_or(otherwise.temperature),
+            top_k: self.top_k.unwrap_or(otherwise.top_k),
+            top_p: self.top_p.unwrap_or(otherwise.top_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(otherwise.repetition_penalty),
             seed: self.seed,
-        })?;
-        let options = GenerateOptions { max_tokens: self.max_tokens, sampler, ..Default::default() };
-        let model = self.model.source();
-        self.model.run(Continue { model, prompt, echo: !self.no_echo, options })
+        }
     }
 }
 
@@ -112,28 +134,28 @@ struct Continue {
     model: ModelSource,
     prompt: Vec<u8>,
     echo: bool,
-    options: GenerateOptions,
+    max_tokens: usize,
+    chosen: Chosen,
 }
 
 impl Task for Continue {
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let Self { model: source, prompt, echo, mut options } = self;
+        let Self { model: source, prompt, echo, max_tokens, chosen } = self;
         let model = source.load(backend)?;
-        let config = model.config();
-        let codec = Codec::open(source.dir.as_deref(), config.vocab_size)?;
-        options.stop_tokens.extend(codec.end_of_text(config.eos_token_id));
+        let codec = Codec::open(source.dir.as_deref(), model.config().vocab_size)?;
+        let stop_tokens = codec.ends_of_text(model.eos_token_ids());
+        let sampler = Sampler::new(chosen.or(model.generation_config()))?;
+        let options = GenerateOptions { max_tokens, stop_tokens, sampler };
 
         let mut decoder = codec.decoder();
         let mut out = Output::default();
         let mut tokens = codec.encode(&prompt)?;
-        for &token in &tokens {
-            let text = decoder.push(token)?;
-            if echo {
-                out.buffer(&text);
-            }
+        let text = decoder.prompt(&tokens, &prompt)?;
+        if echo {
+            out.buffer(&text);
         }
         if tokens.is_empty() {
-            tokens.push(codec.first_token(config.eos_token_id)?);
+            tokens.push(codec.first_token(model.eos_token_ids())?);
         }
         let read = tokens.len();
         let mut generation = Generation::new(&model, &tokens, options)?;

@@ -15,14 +15,14 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct LogitsToFile {
     /// Token ids with commas between them
-    #[arg(long, value_name = "IDS", required = true, value_delimiter = ',')]
+    #[arg(long, value_name = "IDS", required = true, value_delimiter = ',', allow_hyphen_values = true)]
     tokens: Vec<u32>,
     /// Feed the tokens in pieces of these lengths, the state carried on. On the cpu backend it changes no bit
     /// of the result
-    #[arg(long, value_name = "LENGTHS", value_delimiter = ',')]
+    #[arg(long, value_name = "LENGTHS", value_delimiter = ',', allow_hyphen_values = true)]
     split: Vec<usize>,
     /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     out: PathBuf,
     #[command(flatten)]
     model: ModelArgs,

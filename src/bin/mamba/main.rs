@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod generate;
+mod guarded;
 mod info;
 mod logits;
 mod model_args;
 mod text;
+mod window;
 
 use clap::{Parser, Subcommand};
 use model_args::Usage;

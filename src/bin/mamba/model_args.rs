@@ -5,6 +5,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use mamba_kernels::model::{Mamba, WeightFormats};
 use mamba_kernels::{Backend, Cpu, Reference, WeightFormat};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// The model and its backend.
@@ -12,13 +13,13 @@ use std::path::PathBuf;
 pub struct ModelArgs {
     /// A directory with config.json and model.safetensors (or shards and their index). Without it, the small model
     /// inside this program
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
     model: Option<PathBuf>,
     /// What runs the model; `mamba info` lists what this machine has. Without it, the fastest
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(backend_names()))]
     backend: Option<String>,
     /// Threads of the cpu backend. Without it, one per core
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     /// Multiply matrices in bf16 on the cpu backend: inexact, faster on CPUs with AVX512-BF16
     #[arg(long)]
@@ -77,11 +78,16 @@ pub struct ModelSource {
 
 impl ModelSource {
     pub fn load<B: Backend>(&self, backend: B) -> anyhow::Result<Mamba<B>> {
-        match self.dir.as_deref() {
+        let model = match self.dir.as_deref() {
             Some(dir) => Mamba::load_as(backend, dir, self.formats)
-                .with_context(|| format!("cannot load the model in {}", dir.display())),
-            None => Ok(Mamba::demo_as(backend, self.formats)?),
+                .with_context(|| format!("cannot load the model in {}", dir.display()))?,
+            None => Mamba::demo_as(backend, self.formats)?,
+        };
+        for note in model.notes() {
+            // No text depends on it, so standard error may be closed.
+            let _ = writeln!(std::io::stderr(), "note: {note}");
         }
+        Ok(model)
     }
 }
 

@@ -1,8 +1,14 @@
 //! Text to tokens and back: by a model's tokenizer, or byte by byte.
 
-use anyhow::{Context, anyhow, bail};
+use crate::guarded::guarded;
+use crate::window::Window;
+use anyhow::{Context, bail};
+use mamba_kernels::model::read_file;
 use std::path::Path;
 use tokenizers::Tokenizer;
+
+/// The most bytes that are read of a tokenizer.json: 128 MiB.
+const TOKENIZER_LIMIT: u64 = 128 << 20;
 
 /// How a model's tokens stand for text.
 pub enum Codec {
@@ -17,8 +23,8 @@ impl Codec {
     pub fn open(dir: Option<&Path>, vocab: usize) -> anyhow::Result<Self> {
         if let Some(dir) = dir {
             let path = dir.join("tokenizer.json");
-            if path.try_exists().with_context(|| format!("cannot read {}", path.display()))? {
-                return Self::read(&path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()));
+            if let Some(bytes) = read_file(&path, TOKENIZER_LIMIT)? {
+                return Self::parse(&bytes).with_context(|| format!("cannot read {}", path.display()));
             }
         }
         if vocab == 256 {
@@ -28,12 +34,14 @@ impl Codec {
         bail!("{place} has no tokenizer.json, and its vocabulary of {vocab} tokens is not that of bytes, 256")
     }
 
-    fn read(tokenizer: &Path) -> tokenizers::Result<Self> {
-        let mut tokenizer = Tokenizer::from_file(tokenizer)?;
-        // The file may hold limits from training, which would cut a prompt or fill it up.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None)?;
-        Ok(Self::Tokenizer(Box::new(tokenizer)))
+    fn parse(json: &[u8]) -> anyhow::Result<Self> {
+        guarded(|| {
+            let mut tokenizer = Tokenizer::from_bytes(json)?;
+            // The file may hold limits from training, which would cut a prompt or fill it up.
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None)?;
+            Ok(Self::Tokenizer(Box::new(tokenizer)))
+        })
     }
 
     /// The tokens of a prompt.
@@ -42,28 +50,31 @@ impl Codec {
             Self::Bytes => Ok(prompt.iter().map(|&byte| byte.into()).collect()),
             Self::Tokenizer(tokenizer) => {
                 let text = std::str::from_utf8(prompt).context("the prompt is not UTF-8")?;
-                let encoding = tokenizer.encode(text, true);
-                let encoding = encoding.map_err(|error| anyhow!("cannot tokenize the prompt: {error}"))?;
-                Ok(encoding.get_ids().to_vec())
+                let encoding = guarded(|| tokenizer.encode(text, true));
+                Ok(encoding.context("cannot tokenize the prompt")?.get_ids().to_vec())
             }
         }
     }
 
-    /// The token that an empty prompt starts from: a newline, or the one that separates texts.
-    pub fn first_token(&self, eos_token_id: Option<u32>) -> anyhow::Result<u32> {
+    /// The token that an empty prompt starts from: a newline, or the first that ends texts.
+    pub fn first_token(&self, eos_token_ids: &[u32]) -> anyhow::Result<u32> {
         match self {
             Self::Bytes => Ok(b'\n'.into()),
             Self::Tokenizer(_) => self
-                .end_of_text(eos_token_id)
+                .ends_of_text(eos_token_ids)
+                .first()
+                .copied()
                 .context("the prompt is empty, and the model names no token to start from (eos_token_id)"),
         }
     }
 
-    /// The token that ends a text, if the model has one.
-    pub fn end_of_text(&self, eos_token_id: Option<u32>) -> Option<u32> {
+    /// The tokens that end a text: the model's, or what tokenizers call the end of a text.
+    pub fn ends_of_text(&self, eos_token_ids: &[u32]) -> Vec<u32> {
         match self {
-            Self::Bytes => eos_token_id,
-            Self::Tokenizer(tokenizer) => eos_token_id.or_else(|| tokenizer.token_to_id("<|endoftext|>")),
+            Self::Tokenizer(tokenizer) if eos_token_ids.is_empty() => {
+                tokenizer.token_to_id("<|endoftext|>").into_iter().collect()
+            }
+            _ => eos_token_ids.to_vec(),
         }
     }
 
@@ -83,6 +94,18 @@ pub enum Decoder<'a> {
 }
 
 impl Decoder<'_> {
+    /// Takes the tokens of a prompt and gives it back as text, apart from what later tokens may complete.
+    pub fn prompt(&mut self, tokens: &[u32], prompt: &[u8]) -> anyhow::Result<String> {
+        match self {
+            Self::Bytes(_) => tokens.iter().map(|&token| self.push(token)).collect(),
+            // The text as given: tokenizers change some texts, and special tokens have no text.
+            Self::Tokenizer(window) => {
+                window.skip(tokens)?;
+                Ok(String::from_utf8_lossy(prompt).into_owned())
+            }
+        }
+    }
+
     /// The text that this token completes.
     pub fn push(&mut self, token: u32) -> anyhow::Result<String> {
         match self {
@@ -130,56 +153,6 @@ impl Utf8 {
 
     fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
-    }
-}
-
-/// Text by a tokenizer token by token. What a token adds depends on the one before (a space, the bytes of a
-/// character), so each text is the difference of two decoded windows.
-pub struct Window<'a> {
-    tokenizer: &'a Tokenizer,
-    /// The tokens of the text given out last, then those held back.
-    tokens: Vec<u32>,
-    /// How many of them are the former.
-    given: usize,
-}
-
-impl<'a> Window<'a> {
-    /// More tokens than one character has bytes: by then, an end that is no character has become part of the text.
-    const HELD_BACK: usize = 8;
-
-    fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, tokens: Vec::new(), given: 0 }
-    }
-
-    fn push(&mut self, token: u32) -> anyhow::Result<String> {
-        self.tokens.push(token);
-        let whole = !self.decode(&self.tokens)?.ends_with(char::REPLACEMENT_CHARACTER);
-        if whole || self.tokens.len() - self.given >= Self::HELD_BACK {
-            self.flush()
-        } else {
-            Ok(String::new())
-        }
-    }
-
-    fn flush(&mut self) -> anyhow::Result<String> {
-        let before = self.decode(&self.tokens[..self.given])?;
-        let all = self.decode(&self.tokens)?;
-        let text = match all.strip_prefix(&before) {
-            Some(text) => text.to_string(),
-            None => self.decode(&self.tokens[self.given..])?,
-        };
-        // If the new tokens gave no text, as special tokens do, the window keeps the earlier ones.
-        if text.is_empty() {
-            self.tokens.truncate(self.given);
-        } else {
-            self.tokens.drain(..self.given);
-        }
-        self.given = self.tokens.len();
-        Ok(text)
-    }
-
-    fn decode(&self, tokens: &[u32]) -> anyhow::Result<String> {
-        self.tokenizer.decode(tokens, true).map_err(|error| anyhow!("cannot decode the tokens: {error}"))
     }
 }
 

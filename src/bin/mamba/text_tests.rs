@@ -75,10 +75,10 @@ fn a_run_of_incomplete_characters_is_not_held_back_forever() {
 
 #[test]
 fn where_an_empty_prompt_starts() {
-    assert_eq!(Codec::Bytes.first_token(Some(3)).unwrap(), 10);
+    assert_eq!(Codec::Bytes.first_token(&[3]).unwrap(), 10);
     let codec = tokenizer();
-    assert_eq!(codec.first_token(Some(3)).unwrap(), 3);
-    assert_eq!(codec.first_token(None).unwrap(), 0);
+    assert_eq!(codec.first_token(&[3, 2]).unwrap(), 3);
+    assert_eq!(codec.first_token(&[]).unwrap(), 0);
 }
 
 #[test]
@@ -88,17 +88,18 @@ fn a_prompt_for_a_tokenizer_must_be_utf_8_and_one_of_bytes_need_not() {
 }
 
 /// A byte-level tokenizer, the form that published Mamba checkpoints use: Ġ is the space, Ã and © the bytes of é.
+const BYTE_LEVEL: &str = r#"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "post_processor": null,
+    "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+              "end_of_word_suffix": "", "fuse_unk": false, "ignore_merges": false,
+              "vocab": {"a": 0, "Ġ": 1, "Ã": 2, "©": 3, "Ġa": 4}, "merges": [["Ġ", "a"]]}
+}"#;
+
 fn byte_level() -> Codec {
-    let json = r#"{
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
-                  "end_of_word_suffix": "", "fuse_unk": false, "ignore_merges": false,
-                  "vocab": {"a": 0, "Ġ": 1, "Ã": 2, "©": 3, "Ġa": 4}, "merges": [["Ġ", "a"]]}
-    }"#;
-    Codec::Tokenizer(Box::new(Tokenizer::from_bytes(json).unwrap()))
+    Codec::parse(BYTE_LEVEL.as_bytes()).unwrap()
 }
 
 #[test]
@@ -109,5 +110,61 @@ fn a_byte_level_tokenizer_gives_back_what_it_read() {
     let mut decoder = codec.decoder();
     let text: Vec<String> = tokens.into_iter().map(|token| decoder.push(token).unwrap()).collect();
     assert_eq!(text, [" a", "", "é", " a", " a"]);
-    assert!(codec.first_token(None).is_err());
+    assert!(codec.first_token(&[]).is_err());
+}
+
+/// What the crate panics on is an error that says so, from reading to decoding.
+#[test]
+fn damaged_tokenizers() {
+    let damaged = |from: &str, to: &str| {
+        assert!(BYTE_LEVEL.contains(from));
+        Codec::parse(BYTE_LEVEL.replace(from, to).as_bytes())
+    };
+    let decoder = r#""decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#;
+    let decoder_of = |json: &str| damaged(decoder, &format!(r#""decoder": {json}"#));
+    let errors = [
+        damaged("{\n", "").err(),
+        // a comma too many in the decoder
+        decoder_of(r#"{"type": "Fuse",}"#).err(),
+        decoder_of(r#"{"type": "Fuse""#).err(),
+        // a merge of a token that does not exist, and one that makes none
+        damaged(r#"[["Ġ", "a"]]"#, r#"[["Ġ", "b"]]"#).err(),
+        damaged(r#"[["Ġ", "a"]]"#, r#"[["a", "a"]]"#).err(),
+        damaged(r#""continuing_subword_prefix": """#, r###""continuing_subword_prefix": "##""###).err(),
+        // pieces of no length
+        damaged(
+            r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "post"#,
+            r#"{"type": "FixedLength", "length": 0},
+    "post"#,
+        )
+        .and_then(|codec| codec.encode(b"a a"))
+        .err(),
+        // a decoder that takes more from an end than there is
+        decoder_of(r#"{"type": "Strip", "content": "a", "start": 0, "stop": 3}"#)
+            .and_then(|codec| codec.decoder().push(0))
+            .err(),
+    ];
+    let errors = errors.map(|error| format!("{:#}", error.expect("not refused")));
+    let panics = errors.iter().filter(|error| error.contains("the tokenizers library panicked: ")).count();
+    assert!(panics > 0, "the crate panics on none of these any more: {errors:#?}");
+}
+
+proptest! {
+    /// Whatever a tokenizer.json contains, reading and using it gives a result or an error.
+    #[test]
+    fn no_tokenizer_panics(
+        changes in proptest::collection::vec((0..BYTE_LEVEL.len(), r#"[\[\]{},:"0a]"#), 1..4),
+        text: String,
+        tokens in proptest::collection::vec(0u32..6, 0..5),
+    ) {
+        let mut json = BYTE_LEVEL.as_bytes().to_vec();
+        changes.iter().for_each(|(at, byte)| json[*at] = byte.as_bytes()[0]);
+        if let Ok(codec) = Codec::parse(&json) {
+            let _ = codec.encode(text.as_bytes());
+            let mut decoder = codec.decoder();
+            let _ = tokens.into_iter().try_for_each(|token| decoder.push(token).map(drop));
+            let _ = decoder.finish();
+        }
+    }
 }

@@ -1,95 +1,20 @@
-//! [`Checkpoint`]: the tensors of one safetensors file, or of shards with an index, by name.
+//! [`Checkpoint`]: the tensors of a model's safetensors files, by name.
 #![forbid(unsafe_code)]
 
-use super::mapped;
-use super::source::Source;
+use super::header::TensorFile;
+use super::index::Index;
+use super::names::Names;
+use super::source::{Source, equal};
 use crate::arrays::{Element, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
 use crate::model::error::ModelError;
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
+use safetensors::tensor::Dtype;
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::path::{Component, Path};
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// The weight files of a directory, each with its path: the single file, else the shards that the index names.
-pub(in crate::model) fn map_files(dir: &Path) -> Result<Vec<(String, Mmap)>, ModelError> {
-    let single = dir.join(SINGLE);
-    if single.exists() {
-        return Ok(vec![(single.display().to_string(), mapped::map(&single)?)]);
-    }
-    let index = dir.join(INDEX);
-    if !index.exists() {
-        return Err(ModelError::NoWeights { dir: dir.into() });
-    }
-    let mut files = Vec::new();
-    for shard in shards(&index)? {
-        let path = dir.join(&shard);
-        let map = mapped::map(&path).map_err(|error| match error {
-            ModelError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                ModelError::MissingShard { index: index.clone(), shard }
-            }
-            other => other,
-        })?;
-        files.push((path.display().to_string(), map));
-    }
-    Ok(files)
-}
-
-/// The names of the shards in an index. Each must be a plain file name, so an index cannot name files outside its
-/// directory.
-fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: HashMap<String, String>,
-    }
-    let text = read_text(index)?;
-    let parsed: Index = serde_json::from_str(&text)
-        .map_err(|source| ModelError::Json { file: index.display().to_string(), source: source.into() })?;
-    let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    for shard in &shards {
-        let mut parts = Path::new(shard).components();
-        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == shard.as_str());
-        if !plain {
-            return Err(ModelError::ShardOutside { index: index.into(), shard: shard.clone() });
-        }
-    }
-    Ok(shards)
-}
-
-/// A text file, with its path in the error.
-pub(in crate::model) fn read_text(path: &Path) -> Result<String, ModelError> {
-    std::fs::read_to_string(path).map_err(|source| ModelError::Io { file: path.into(), source })
-}
-
-/// Parses a safetensors file and checks it: the header's length, and that the tensors' offsets lie one after the
-/// other, fit their shapes and cover the file.
-pub(in crate::model) fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
-    SafeTensors::deserialize(bytes).map_err(|error| match error {
-        SafeTensorError::MetadataIncompleteBuffer => match expected_length(bytes) {
-            Some(expected) => ModelError::FileLength { file: file.into(), expected, found: bytes.len() },
-            None => ModelError::Format { file: file.into(), bytes: bytes.len(), source: error.into() },
-        },
-        error => ModelError::Format { file: file.into(), bytes: bytes.len(), source: error.into() },
-    })
-}
-
-/// The length of a file by its header.
-fn expected_length(bytes: &[u8]) -> Option<usize> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    let metadata: Metadata = serde_json::from_slice(rest.get(..length)?).ok()?;
-    length.checked_add(8)?.checked_add(metadata.data_len())
-}
 
 /// One tensor: where it was found, its type and its bytes. The shape has been checked.
 struct Tensor<'a> {
-    name: &'a str,
+    name: String,
     file: &'a str,
     dtype: Dtype,
     bytes: &'a [u8],
@@ -97,31 +22,75 @@ struct Tensor<'a> {
 
 /// The parsed weight files of a model.
 pub(in crate::model) struct Checkpoint<'a> {
-    files: Vec<(&'a str, SafeTensors<'a>)>,
+    /// Each file with its path.
+    files: Vec<(&'a str, TensorFile<'a>)>,
+    /// Which tensor is in which file. Without it there is one file.
+    index: Option<&'a Index>,
+    names: Names,
+}
+
+/// Where a tensor is, by its name in the checkpoint.
+enum Place {
+    /// In the file of this position.
+    File(usize),
+    /// Not in this file, though the index says so.
+    NotIn(usize),
+    Nowhere,
 }
 
 impl<'a> Checkpoint<'a> {
     pub(in crate::model) fn new(
         files: impl Iterator<Item = (&'a str, &'a [u8])>,
+        index: Option<&'a Index>,
     ) -> Result<Self, ModelError> {
-        let files = files.map(|(name, bytes)| Ok((name, parse(name, bytes)?)));
-        Ok(Self { files: files.collect::<Result<_, ModelError>>()? })
+        let files = files.map(|(name, bytes)| Ok((name, TensorFile::parse(name, bytes)?)));
+        let files = files.collect::<Result<Vec<_>, ModelError>>()?;
+        let names = match index {
+            Some(index) => Names::of(index.weight_map.keys().map(String::as_str), &index.file),
+            None => {
+                let names: Vec<String> = files.iter().flat_map(|(_, file)| file.names()).collect();
+                Names::of(names.iter().map(String::as_str), files.first().map_or("", |(name, _)| name))
+            }
+        }?;
+        Ok(Self { files, index, names })
     }
 
-    fn tensor<'t>(&'t self, names: &[&'t str], shape: &[usize]) -> Result<Tensor<'t>, ModelError> {
-        for &name in names {
-            for (file, tensors) in &self.files {
-                let Ok(view) = tensors.tensor(name) else { continue };
-                if view.shape() != shape {
-                    let (expected, found) = (shape.to_vec(), view.shape().to_vec());
-                    let (name, file) = (name.into(), (*file).into());
-                    return Err(ModelError::Shape { name, file, expected, found });
-                }
-                return Ok(Tensor { name, file, dtype: view.dtype(), bytes: view.data() });
+    fn place(&self, name: &str) -> Place {
+        let named = match self.index {
+            Some(index) => index.weight_map.get(name).copied(),
+            None => (!self.files.is_empty()).then_some(0),
+        };
+        match named {
+            Some(file) if self.files[file].1.tensor(name).is_some() => Place::File(file),
+            Some(file) if self.index.is_some() => Place::NotIn(file),
+            _ => Place::Nowhere,
+        }
+    }
+
+    /// The tensor of this shape under the first of these published names that exists.
+    fn tensor(&self, names: &[&str], shape: &[usize]) -> Result<Tensor<'_>, ModelError> {
+        let names: Vec<Cow<'_, str>> = names.iter().map(|name| self.names.stored(name)).collect();
+        for name in &names {
+            let Place::File(file) = self.place(name) else { continue };
+            let (file, tensors) = &self.files[file];
+            let Some((info, bytes)) = tensors.tensor(name) else { continue };
+            if info.shape != shape {
+                let (expected, found) = (shape.to_vec(), info.shape.clone());
+                let (name, file) = (name.to_string(), (*file).into());
+                return Err(ModelError::Shape { name, file, expected, found });
+            }
+            return Ok(Tensor { name: name.to_string(), file, dtype: info.dtype, bytes });
+        }
+        for name in &names {
+            if let (Place::NotIn(file), Some(index)) = (self.place(name), self.index) {
+                let (name, file) = (name.to_string(), self.files[file].0.into());
+                return Err(ModelError::NotInShard { name, file, index: index.file.clone() });
             }
         }
-        let files: Vec<&str> = self.files.iter().map(|(file, _)| *file).collect();
-        let files = if files.is_empty() { "no file at all".into() } else { files.join(", ") };
+        let files = match self.index {
+            Some(index) => index.file.clone(),
+            None => self.files.first().map_or("", |(file, _)| file).into(),
+        };
         Err(ModelError::MissingTensor { name: names.join("` or `"), files })
     }
 }
@@ -152,6 +121,18 @@ impl Source for Checkpoint<'_> {
             _ => Err(tensor.unsupported()),
         }
     }
+
+    fn contains(&self, name: &str) -> bool {
+        matches!(self.place(&self.names.stored(name)), Place::File(_))
+    }
+
+    fn same_values(&self, names: [&str; 2], shape: &[usize]) -> Result<bool, ModelError> {
+        let [a, b] = [self.tensor(&names[..1], shape)?, self.tensor(&names[1..], shape)?];
+        if a.dtype == b.dtype {
+            return Ok(a.bytes == b.bytes);
+        }
+        Ok(equal(&self.widened(names[0], shape)?, &self.widened(names[1], shape)?))
+    }
 }
 
 fn pack<B: Backend, W: Element>(
@@ -171,7 +152,7 @@ fn pack<B: Backend, W: Element>(
 impl Tensor<'_> {
     fn unsupported(&self) -> ModelError {
         ModelError::TensorType {
-            name: self.name.into(),
+            name: self.name.clone(),
             file: self.file.into(),
             expected: "F32, F16 or BF16",
             found: self.dtype.to_string(),

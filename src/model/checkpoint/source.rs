@@ -69,4 +69,28 @@ pub trait Source {
     fn vector<B: Backend>(&self, backend: &B, name: &str, len: usize) -> Result<B::Buffer<f32>, ModelError> {
         Ok(backend.upload(&self.widened(name, &[len])?)?)
     }
+
+    /// Whether there is a tensor of this name. Only asked for `lm_head.weight`, for the two names of the embedding,
+    /// `backbone.embeddings.weight` and `backbone.embedding.weight`, and only if the configuration says that head and
+    /// embedding are one matrix.
+    ///
+    /// The default is `false`: the embedding is then the head, whatever else is stored.
+    fn contains(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// Whether two tensors of this shape have equal values. Only asked for tensors that [`contains`](Self::contains)
+    /// has found.
+    ///
+    /// # Errors
+    /// As [`Source::matrix`].
+    fn same_values(&self, names: [&str; 2], shape: &[usize]) -> Result<bool, ModelError> {
+        Ok(equal(&self.widened(names[0], shape)?, &self.widened(names[1], shape)?))
+    }
+}
+
+/// Whether the values are equal, or NaN of the same bits.
+pub(super) fn equal(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || a.to_bits() == b.to_bits())
 }

@@ -1,11 +1,10 @@
 //! The `config.json` that transformers writes, with its defaults.
 #![forbid(unsafe_code)]
 
-use super::fields::{Rank, expanded, norm_eps, yes};
+use super::fields::{Rank, TokenIds, eos_token_ids, expanded, norm_eps, yes};
 use super::sizes::{Config, config_error};
 use crate::model::error::ModelError;
 use serde::Deserialize;
-use serde_json::Value;
 
 /// The form that transformers writes. Missing keys have its defaults.
 #[derive(Deserialize)]
@@ -31,7 +30,8 @@ pub(super) struct HuggingFace {
     hidden_act: Option<String>,
     #[serde(default = "yes")]
     tie_word_embeddings: bool,
-    eos_token_id: Option<Value>,
+    #[serde(default)]
+    eos_token_id: TokenIds,
 }
 
 fn two() -> usize {
@@ -69,15 +69,7 @@ impl HuggingFace {
             norm_eps: self.layer_norm_epsilon,
             mixer_norm_eps: falcon.then(|| self.mixer_rms_eps.unwrap_or(1e-6)),
             tie_embeddings: self.tie_word_embeddings,
-            eos_token_id: self.eos_token_id.as_ref().and_then(first_token),
+            eos_token_ids: eos_token_ids(self.eos_token_id)?,
         })
-    }
-}
-
-/// A token id, or the first of a list of them.
-fn first_token(value: &Value) -> Option<u32> {
-    match value {
-        Value::Array(values) => values.first().and_then(first_token),
-        value => value.as_u64().and_then(|token| u32::try_from(token).ok()),
     }
 }

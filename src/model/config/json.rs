@@ -5,13 +5,16 @@ use super::hugging_face::HuggingFace;
 use super::sizes::Config;
 use super::state_spaces::StateSpaces;
 use crate::model::error::ModelError;
-use serde_json::{Map, Value};
+use crate::model::json;
+use serde_json::Value;
 
 impl Config {
     /// Reads the text of a `config.json`.
     ///
     /// With a `model_type` it is read as the form that transformers writes, and `d_model` and `ssm_cfg` are ignored;
-    /// without one as the form of the original checkpoints. Unknown keys are ignored.
+    /// without one as the form of the original checkpoints. Unknown keys are ignored, and a key that is `null` is as if
+    /// absent. The bare `Infinity`, `-Infinity` and `NaN` that Python writes are read, and refused only in keys that
+    /// this crate uses.
     ///
     /// # Errors
     /// [`ModelError::Json`] if a key is missing or of another type, [`ModelError::UnknownArchitecture`], and
@@ -21,24 +24,18 @@ impl Config {
     }
 
     /// [`Config::from_json`], with the name of the file for errors.
-    pub(in crate::model) fn parse(json: &str, file: &str) -> Result<Self, ModelError> {
-        let json_error =
-            |source: serde_json::Error| ModelError::Json { file: file.into(), source: source.into() };
-        let object: Map<String, Value> = serde_json::from_str(json).map_err(json_error)?;
+    pub(in crate::model) fn parse(text: &str, file: &str) -> Result<Self, ModelError> {
+        let object = json::object(text, file)?;
         let config = match object.get("model_type") {
             Some(Value::String(kind)) if kind == "mamba" || kind == "falcon_mamba" => {
                 let falcon = kind == "falcon_mamba";
-                serde_json::from_value::<HuggingFace>(Value::Object(object))
-                    .map_err(json_error)?
-                    .into_config(falcon)?
+                json::typed::<HuggingFace>(object, file)?.into_config(falcon)?
             }
             Some(other) => {
                 return Err(ModelError::UnknownArchitecture { found: format!("`model_type` is {other}") });
             }
             None if object.contains_key("d_model") => {
-                serde_json::from_value::<StateSpaces>(Value::Object(object))
-                    .map_err(json_error)?
-                    .into_config()?
+                json::typed::<StateSpaces>(object, file)?.into_config()?
             }
             None => {
                 let found = "neither `model_type` nor `d_model` is in the configuration".into();

@@ -1,6 +1,6 @@
 //! [`Config`]: what a checkpoint's `config.json` says, in either of its published forms.
 
-mod fields;
+pub(super) mod fields;
 mod hugging_face;
 mod json;
 mod sizes;

@@ -29,10 +29,12 @@ pub struct Config {
     pub norm_eps: f32,
     /// Epsilon of the norms of dt, B and C, which have no weights. `None` except in Falcon-Mamba.
     pub mixer_norm_eps: Option<f32>,
-    /// Whether the head is the embedding's matrix. A stored `lm_head.weight` is then ignored.
+    /// Whether the file says that the head is the embedding's matrix. A stored head that differs is used all the same:
+    /// see [`Note::OwnHead`](crate::model::Note::OwnHead).
     pub tie_embeddings: bool,
-    /// The token that ends a text, the first if there are several. `None` if the file names none.
-    pub eos_token_id: Option<u32>,
+    /// The tokens that end a text, by this file; none if it names none.
+    /// [`Mamba::eos_token_ids`](crate::model::Mamba::eos_token_ids) are those to use.
+    pub eos_token_ids: Vec<u32>,
 }
 
 impl Config {

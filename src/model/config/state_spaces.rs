@@ -1,7 +1,7 @@
 //! The `config.json` of the original checkpoints, with the defaults of `mamba_ssm`.
 #![forbid(unsafe_code)]
 
-use super::fields::{Rank, expanded, norm_eps, yes};
+use super::fields::{Rank, TokenIds, eos_token_ids, expanded, norm_eps, yes};
 use super::sizes::{Config, config_error};
 use crate::model::error::ModelError;
 use serde::Deserialize;
@@ -24,6 +24,8 @@ pub(super) struct StateSpaces {
     attn_layer_idx: Vec<usize>,
     #[serde(default)]
     d_intermediate: usize,
+    #[serde(default)]
+    eos_token_id: TokenIds,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +87,7 @@ impl StateSpaces {
             norm_eps: norm_eps(),
             mixer_norm_eps: None,
             tie_embeddings: self.tie_embeddings,
-            eos_token_id: None,
+            eos_token_ids: eos_token_ids(self.eos_token_id)?,
         })
     }
 }

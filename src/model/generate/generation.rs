@@ -1,7 +1,7 @@
 //! [`Generation`]: the tokens that continue a prompt, one at a time.
 #![forbid(unsafe_code)]
 
-use super::sampler::Sampler;
+use super::sampler::{Sampler, Sampling};
 use crate::arrays::Batch;
 use crate::backend::Backend;
 use crate::model::error::ModelError;
@@ -15,10 +15,22 @@ use crate::model::state::State;
 pub struct GenerateOptions {
     /// The most tokens that are yielded.
     pub max_tokens: usize,
-    /// Tokens that end the text. They are not yielded. `model.config().eos_token_id` is the usual one.
+    /// Tokens that end the text. They are not yielded. [`Mamba::eos_token_ids`] are the usual ones.
     pub stop_tokens: Vec<u32>,
     /// Chooses the tokens. Those that it has seen before count for the repetition penalty as the prompt's do.
     pub sampler: Sampler,
+}
+
+impl GenerateOptions {
+    /// At most 256 tokens, ended by [`Mamba::eos_token_ids`], and sampled as the model's `generation_config.json` says:
+    /// with the values of `otherwise` for what the file does not say.
+    ///
+    /// # Errors
+    /// [`ModelError::Argument`] if a parameter of `otherwise` is outside its range.
+    pub fn of_model<B: Backend>(model: &Mamba<B>, otherwise: Sampling) -> Result<Self, ModelError> {
+        let sampler = Sampler::new(model.generation_config().sampling(otherwise))?;
+        Ok(Self { stop_tokens: model.eos_token_ids().to_vec(), sampler, ..Self::default() })
+    }
 }
 
 impl Default for GenerateOptions {
@@ -35,11 +47,12 @@ impl Default for GenerateOptions {
 ///
 /// ```no_run
 /// use mamba_kernels::Cpu;
-/// use mamba_kernels::model::{GenerateOptions, Generation, Mamba};
+/// use mamba_kernels::model::{GenerateOptions, Generation, Mamba, Sampling};
 ///
 /// # fn main() -> Result<(), mamba_kernels::model::ModelError> {
 /// let model = Mamba::load(Cpu::new(), "path/to/model".as_ref())?;
-/// let options = GenerateOptions { max_tokens: 20, ..Default::default() };
+/// let options = GenerateOptions::of_model(&model, Sampling::default())?;
+/// let options = GenerateOptions { max_tokens: 20, ..options };
 /// for token in Generation::new(&model, &[72, 105], options)? {
 ///     println!("{}", token?);
 /// }

@@ -3,14 +3,14 @@
 
 use super::pools::{State, read};
 use crate::backend::Backend;
+use crate::model::checkpoint::header::TensorFile;
 use crate::model::checkpoint::mapped;
-use crate::model::checkpoint::safetensors::{elements, parse};
+use crate::model::checkpoint::safetensors::elements;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
 use crate::model::mixer::chosen::state_pools;
 use crate::model::mixer::declared::StatePool;
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
-use std::collections::HashMap;
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
 use std::io;
 use std::path::Path;
 
@@ -63,23 +63,23 @@ impl<B: Backend> State<B> {
         config.validate()?;
         let file = path.display().to_string();
         let map = mapped::map(path)?;
-        let tensors = parse(&file, &map)?;
-        expect_metadata(&file, &map)?;
+        let tensors = TensorFile::parse(&file, &map)?;
+        expect_metadata(&file, &tensors)?;
         let tensor = |name: String, pool: &StatePool, slots: Option<usize>| {
-            let view = tensors
-                .tensor(&name)
-                .map_err(|_| ModelError::MissingTensor { name: name.clone(), files: file.clone() })?;
-            let found = view.shape().to_vec();
+            let Some((info, bytes)) = tensors.tensor(&name) else {
+                return Err(ModelError::MissingTensor { name, files: file.clone() });
+            };
+            let found = info.shape.clone();
             let slots = slots.unwrap_or(found.first().copied().unwrap_or(0));
             let expected = vec![slots, pool.rows, pool.channels];
             if found != expected {
                 return Err(ModelError::Shape { name, file: file.clone(), expected, found });
             }
-            if view.dtype() != Dtype::F32 {
-                let found = view.dtype().to_string();
+            if info.dtype != Dtype::F32 {
+                let found = info.dtype.to_string();
                 return Err(ModelError::TensorType { name, file: file.clone(), expected: "F32", found });
             }
-            Ok((backend.upload(&elements::<f32>(view.data())?)?, slots))
+            Ok((backend.upload(&elements::<f32>(bytes)?)?, slots))
         };
         let pools = state_pools(config);
         let mut slots = None;
@@ -93,7 +93,7 @@ impl<B: Backend> State<B> {
             }
             layers.push(layer);
         }
-        if let Some(name) = tensors.names().into_iter().find(|name| layer_of(name) >= Some(config.n_layer)) {
+        if let Some(name) = tensors.names().iter().find(|name| layer_of(name) >= Some(config.n_layer)) {
             let (expected, found) = (format!("{} layers", config.n_layer), format!("a tensor `{name}`"));
             return Err(ModelError::StateFile { file, expected, found });
         }
@@ -106,17 +106,10 @@ fn layer_of(name: &str) -> Option<usize> {
     name.rsplit_once('.')?.1.parse().ok()
 }
 
-fn expect_metadata(file: &str, bytes: &[u8]) -> Result<(), ModelError> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| ModelError::Format {
-        file: file.into(),
-        bytes: bytes.len(),
-        source: error.into(),
-    })?;
-    let none = HashMap::new();
-    let metadata = header.metadata().as_ref().unwrap_or(&none);
+fn expect_metadata(file: &str, tensors: &TensorFile<'_>) -> Result<(), ModelError> {
     for (key, value) in [("format", FORMAT), ("version", VERSION)] {
-        let found = metadata.get(key);
-        if found.map(String::as_str) != Some(value) {
+        let found = tensors.metadata(key);
+        if found != Some(value) {
             let expected = format!("`{key}` = {value:?} in its metadata");
             let found = found.map_or("no such key".into(), |found| format!("{found:?}"));
             return Err(ModelError::StateFile { file: file.into(), expected, found });

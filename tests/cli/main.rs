@@ -1,9 +1,12 @@
 //! The `mamba` command as a user meets it.
 #![cfg(feature = "cli")]
 
+mod models;
+mod prompts;
+
 use safetensors::SafeTensors;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A command whose standard input is empty.
@@ -224,40 +227,4 @@ fn a_split_changes_no_bit_of_the_logits() {
     let fast = file(&["--bf16-products"]);
     assert!(fast != whole, "the mode does nothing");
     assert!(file(&["--bf16-products", "--threads", "1", "--split", "2,3,1"]) == fast);
-}
-
-/// A copy of a model of 40 tokens, with a tokenizer whose token i is the word `w` and i. Its file has
-/// a limit of two tokens, which is not one of the model.
-fn model_with_tokenizer(dir: &Path) -> PathBuf {
-    let source = Path::new("tests/data/hf_tied_n16_k4");
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(source.join(file), dir.join(file)).unwrap();
-    }
-    let words: Vec<String> = (0..40).map(|i| format!(r#""w{i}": {i}"#)).collect();
-    let json = format!(
-        r#"{{"version": "1.0", "padding": null,
-            "truncation": {{"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}}, "added_tokens": [], "normalizer": null,
-            "pre_tokenizer": {{"type": "WhitespaceSplit"}}, "post_processor": null, "decoder": null,
-            "model": {{"type": "WordLevel", "unk_token": "w39", "vocab": {{{}}}}}}}"#,
-        words.join(", ")
-    );
-    std::fs::write(dir.join("tokenizer.json"), json).unwrap();
-    dir.into()
-}
-
-#[test]
-fn a_tokenizer_next_to_the_weights_is_used() {
-    let dir = tempfile::tempdir().unwrap();
-    let model = model_with_tokenizer(dir.path());
-    let model = model.to_str().unwrap();
-    let output = run(&short(&["--model", model, "--prompt", "w7 w8 w9"]));
-    assert!(errors(&output).contains("prompt: 3 tokens"), "{}", errors(&output));
-    let words = text(output);
-    assert!(words.starts_with("w7 w8 w9 w") && words.ends_with('\n'), "{words}");
-    let is_word =
-        |word: &str| word.strip_prefix('w').is_some_and(|id| id.parse::<u32>().is_ok_and(|id| id < 40));
-    assert!(words.trim_end().split(' ').all(is_word), "{words}");
-
-    std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
-    fails(&["generate", "--model", model], 1, &["tokenizer.json"]);
 }
