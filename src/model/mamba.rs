@@ -6,6 +6,7 @@ use crate::backend::Backend;
 use crate::model::block::Block;
 use crate::model::checkpoint::Source;
 use crate::model::checkpoint::index::WeightFiles;
+use crate::model::checkpoint::mapped::FileAccess;
 use crate::model::checkpoint::safetensors::Checkpoint;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
@@ -48,13 +49,23 @@ impl WeightFormats {
     }
 }
 
+/// How [`Mamba::load_with`] loads a checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The formats of the matrices.
+    pub formats: WeightFormats,
+    /// How the weight files get into memory.
+    pub access: FileAccess,
+}
+
 impl<B: Backend> Mamba<B> {
     /// Loads a checkpoint's directory: `config.json`, `generation_config.json` if it exists, and `model.safetensors` or
     /// else the shards that `model.safetensors.index.json` names.
     ///
     /// Both published forms are read, that of transformers and that of state-spaces. A tensor comes from the shard in
     /// which the index says it is. In the place of `backbone.`, the names may begin with nothing or with something
-    /// else, such as `model.`. The weight files are mapped while this runs: they must not be changed during the call.
+    /// else, such as `model.`. The weight files are mapped while this runs: they must not be changed during the call. See
+    /// [`FileAccess`] for what happens if they are, and [`Mamba::load_with`] to read them instead.
     ///
     /// # Errors
     /// [`ModelError`] names the file, key or tensor that is missing or damaged, or whose shape does not fit the
@@ -69,6 +80,14 @@ impl<B: Backend> Mamba<B> {
     /// # Errors
     /// As [`Mamba::load`]; [`ModelError::Kernel`] if the backend does not have a format.
     pub fn load_as(backend: B, dir: &Path, formats: WeightFormats) -> Result<Self, ModelError> {
+        Self::load_with(backend, dir, LoadOptions { formats, ..LoadOptions::default() })
+    }
+
+    /// [`Mamba::load`] with a choice of the matrices' formats and of how files are read.
+    ///
+    /// # Errors
+    /// As [`Mamba::load_as`].
+    pub fn load_with(backend: B, dir: &Path, options: LoadOptions) -> Result<Self, ModelError> {
         let path = dir.join("config.json");
         let Some(text) = files::read_json(&path)? else {
             return Err(files::absent(&path));
@@ -79,10 +98,10 @@ impl<B: Backend> Mamba<B> {
             Some(text) => GenerationConfig::parse(&text, &path.display().to_string())?,
             None => GenerationConfig::default(),
         };
-        let WeightFiles { files, index } = WeightFiles::open(dir)?;
-        let files = files.iter().map(|(name, map)| (name.as_str(), &map[..]));
+        let WeightFiles { files, index } = WeightFiles::open(dir, options.access)?;
+        let files = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]));
         let checkpoint = Checkpoint::new(files, index.as_ref())?;
-        let model = Self::from_source_as(backend, config, &checkpoint, formats)?;
+        let model = Self::from_source_as(backend, config, &checkpoint, options.formats)?;
         Ok(Self { generation, ..model })
     }
 

@@ -45,13 +45,13 @@ mod segments;
 mod state;
 mod vocabulary;
 
-pub use checkpoint::Source;
+pub use checkpoint::{FileAccess, Source};
 pub use config::Config;
 pub use error::ModelError;
 pub use files::read_file;
 pub use forward::{Forward, Logits, Observer, Stage};
 pub use generate::{GenerateOptions, Generation, GenerationConfig, Sampler, Sampling};
-pub use mamba::{Mamba, WeightFormats};
+pub use mamba::{LoadOptions, Mamba, WeightFormats};
 pub use note::Note;
 pub use scratch::Scratch;
 pub use state::State;

@@ -1,7 +1,7 @@
 //! Sharded checkpoints: each tensor comes from the file in which the index says it is.
 
 use crate::support::{INDEX, Tensors, copy_of, with_tensors};
-use mamba_kernels::model::{Logits, Mamba, ModelError, Scratch};
+use mamba_kernels::model::{FileAccess, LoadOptions, Logits, Mamba, ModelError, Scratch};
 use mamba_kernels::{Batch, Reference};
 use serde_json::Value;
 use std::fs;
@@ -88,4 +88,22 @@ fn a_tensor_that_is_not_where_the_index_says() {
     let expected = logits(dir.path()).unwrap();
     edit_index(dir.path(), |index| index["weight_map"]["lm_head.weight"] = SECOND.into());
     assert_eq!(logits(dir.path()).unwrap(), expected);
+}
+
+/// Files that are read may change, and shrink, while the model is made and afterwards; the model is the same.
+#[test]
+fn files_may_be_read_instead_of_mapped() {
+    for name in ["hf_sharded_n16_k4", "hf_tied_n16_k4"] {
+        let dir = copy_of(name);
+        let options = LoadOptions { access: FileAccess::Read, ..LoadOptions::default() };
+        let model = Mamba::load_with(Reference, dir.path(), options).unwrap();
+        let mut state = model.new_state(1).unwrap();
+        let read =
+            model.forward(&[1, 2, 3], &Batch::single(3), &mut state, Logits::All, &mut Scratch::default());
+        assert_eq!(read.unwrap(), logits(dir.path()).unwrap());
+        let weights = dir.path().join(if name.contains("sharded") { SECOND } else { "model.safetensors" });
+        fs::write(&weights, &fs::read(&weights).unwrap()[..1000]).unwrap();
+        let error = Mamba::load_with(Reference, dir.path(), options).unwrap_err();
+        assert!(matches!(error, ModelError::FileLength { .. } | ModelError::Format { .. }), "{error}");
+    }
 }

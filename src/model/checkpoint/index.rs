@@ -1,20 +1,19 @@
 //! The weight files of a directory: one file, or shards and the index that says which tensor is in which.
 #![forbid(unsafe_code)]
 
-use super::mapped;
+use super::mapped::{self, Bytes, FileAccess};
 use crate::model::error::ModelError;
 use crate::model::{files, json};
-use memmap2::Mmap;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The weight files of a directory, mapped.
+/// The weight files of a directory.
 pub(in crate::model) struct WeightFiles {
     /// Each file with its path.
-    pub files: Vec<(String, Mmap)>,
+    pub files: Vec<(String, Bytes)>,
     pub index: Option<Index>,
 }
 
@@ -28,10 +27,10 @@ pub(in crate::model) struct Index {
 
 impl WeightFiles {
     /// The single file if it exists, else the shards that the index names.
-    pub(in crate::model) fn open(dir: &Path) -> Result<Self, ModelError> {
+    pub(in crate::model) fn open(dir: &Path, access: FileAccess) -> Result<Self, ModelError> {
         let single = dir.join(SINGLE);
         if files::exists(&single)? {
-            let file = (single.display().to_string(), mapped::map(&single)?);
+            let file = (single.display().to_string(), mapped::open(&single, access)?);
             return Ok(Self { files: vec![file], index: None });
         }
         let path = dir.join(INDEX);
@@ -49,7 +48,7 @@ impl WeightFiles {
         let mut positions = HashMap::new();
         for shard in shards {
             positions.insert(shard, files.len());
-            files.push(map_shard(dir, &path, shard)?);
+            files.push(open_shard(dir, &path, shard, access)?);
         }
         let weight_map = weight_map.iter().map(|(name, shard)| (name.clone(), positions[shard.as_str()]));
         let index = Index { file, weight_map: weight_map.collect() };
@@ -58,7 +57,12 @@ impl WeightFiles {
 }
 
 /// A shard must be a plain file name, so an index cannot name files outside its directory.
-fn map_shard(dir: &Path, index: &Path, shard: &str) -> Result<(String, Mmap), ModelError> {
+fn open_shard(
+    dir: &Path,
+    index: &Path,
+    shard: &str,
+    access: FileAccess,
+) -> Result<(String, Bytes), ModelError> {
     let mut parts = Path::new(shard).components();
     let plain =
         matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == shard);
@@ -69,5 +73,5 @@ fn map_shard(dir: &Path, index: &Path, shard: &str) -> Result<(String, Mmap), Mo
     if !files::exists(&path)? {
         return Err(ModelError::MissingShard { index: index.into(), shard: shard.into() });
     }
-    Ok((path.display().to_string(), mapped::map(&path)?))
+    Ok((path.display().to_string(), mapped::open(&path, access)?))
 }

@@ -7,4 +7,5 @@ mod names;
 pub(super) mod safetensors;
 mod source;
 
+pub use mapped::FileAccess;
 pub use source::Source;

@@ -4,7 +4,7 @@
 use super::pools::{State, read};
 use crate::backend::Backend;
 use crate::model::checkpoint::header::TensorFile;
-use crate::model::checkpoint::mapped;
+use crate::model::checkpoint::mapped::{self, FileAccess};
 use crate::model::checkpoint::safetensors::elements;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
@@ -62,7 +62,7 @@ impl<B: Backend> State<B> {
     pub fn load(backend: &B, config: &Config, path: &Path) -> Result<Self, ModelError> {
         config.validate()?;
         let file = path.display().to_string();
-        let map = mapped::map(path)?;
+        let map = mapped::open(path, FileAccess::Map)?;
         let tensors = TensorFile::parse(&file, &map)?;
         expect_metadata(&file, &tensors)?;
         let tensor = |name: String, pool: &StatePool, slots: Option<usize>| {
