@@ -190,8 +190,9 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
+    args.folder /= "amd-zen4"
+    root = args.folder.resolve().parents[2]
     texts, wrong, seen = parts(args.folder), [], set()
-    root = args.folder.resolve().parents[1]
     for document in [root / "README.md", root / "docs" / "benchmarks.md", *sorted(args.folder.glob("*.md"))]:
         text = document.read_text()
 

@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 home=${PEERS_HOME:-$HOME/.cache/mamba-kernels-peers}
-out=../../docs/benchmarks
+out=../../docs/benchmarks/amd-zen4
 python=$home/venv/bin/python
 mkdir -p "$home"
 if [ ! -x "$python" ]; then python3 -m venv "$home/venv"; fi
