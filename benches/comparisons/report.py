@@ -7,6 +7,7 @@
 import argparse
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import figures
@@ -42,7 +43,7 @@ class Cpu:
         """What a page was measured on, and when."""
         found = self.machine["recorded"][kind]
         text = f"Recorded {found['date']} on {self.machine['CPU']}; mamba-kernels {found['version']} at commit {found['commit']}."
-        return " ".join([text, *self.machine.get("notes", [])])
+        return wrapped(" ".join([text, *self.machine.get("notes", [])]))
 
     def page(self, name):
         fields = {"title": self.title, "recorded": self.recorded("peers" if name == "comparisons" else name)}
@@ -53,7 +54,10 @@ class Cpu:
         elif name == "scaling":
             fields["scaling"] = tables.scaling_tables(self.records["scaling"])
         elif name == "pathologies":
-            fields |= {"pathologies": tables.pathologies_table(self.records["pathologies"]), "slow": str(tables.SLOW)}
+            rows = self.records["pathologies"]
+            slow = [row for row in rows if row["ratio"] > tables.SLOW]
+            fields |= {"pathologies": tables.pathologies_table(rows), "slow": str(tables.SLOW), "all": str(len(rows)),
+                       "count": str(len(slow)), "most": f"{max(row['ratio'] for row in rows):.2f}"}  # fmt: skip
         else:
             fields["sections"] = "\n\n".join(self.peer_section(section) for section in self.peers)
         return filled(name, fields)
@@ -70,7 +74,7 @@ class Cpu:
             facts.append(f"- {kind}: {found['date']}, mamba-kernels {found['version']} at commit {found['commit']}")
         pages = [[f"[{page.capitalize()}]({page}.md)", WORDS[page]] for page in self.pages]
         return filled("README", {
-            "title": self.title, "facts": "\n".join(facts), "notes": " ".join(self.machine.get("notes", [])),
+            "title": self.title, "facts": "\n".join(facts), "notes": wrapped(" ".join(self.machine.get("notes", []))),
             "key": tables.table(["", self.title], [list(item) for item in self.key.items()]),
             "pages": tables.table(["page", "what it shows"], pages),
         })  # fmt: skip
@@ -86,6 +90,10 @@ class Cpu:
             bars = tables.peer_bars(section, self.records[f"peers-{section}"])
             out[self.folder / f"peers-{section}.svg"] = figures.peers(bars)
         return out
+
+
+def wrapped(text):
+    return "\n".join(textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False))
 
 
 def filled(name, fields):
