@@ -39,6 +39,10 @@ class Cpu:
         self.pages = [p for p in WORDS if p in self.records or (p == "comparisons" and self.peers)]
         self.key = tables.key_figures(self.records)
 
+    def latest(self):
+        """The day of the last record."""
+        return max(found["date"] for found in self.machine["recorded"].values())
+
     def recorded(self, kind):
         """What a page was measured on, and when."""
         found = self.machine["recorded"][kind]
@@ -125,12 +129,12 @@ def side_by_side(cpus):
     head = ["", *(f"[{cpu.title}](benchmarks/{cpu.folder.name}/README.md)" for cpu in cpus)]
     lines = [[name, *(cpu.key.get(name, "") for cpu in cpus)] for name in names]
     pages = ["pages", *(", ".join(f"[{p}](benchmarks/{cpu.folder.name}/{p}.md)" for p in cpu.pages) for cpu in cpus)]
-    latest = ["last recorded", *(max(found["date"] for found in cpu.machine["recorded"].values()) for cpu in cpus)]
+    latest = ["last recorded", *(cpu.latest() for cpu in cpus)]
     return tables.table(head, [*lines, latest, pages])
 
 
 def short(cpus, docs):
-    """What the README quotes: the CPU with the most records, the others as links."""
+    """What the README quotes: the best-covered CPU, the others as links."""
     best, *others = cpus
     rows = best.records["peers-model-f32"]
     link = lambda cpu: f"[{cpu.title}]({docs}/{cpu.folder.name}/README.md)"  # noqa: E731
@@ -144,7 +148,8 @@ def short(cpus, docs):
 def report(folder, check):
     works = load(folder / "works.json") or []
     cpus = [Cpu(path.parent) for path in sorted(folder.glob("*/machine.json"))]
-    cpus.sort(key=lambda cpu: (-len(cpu.records), cpu.title))
+    # the best covered first; of those that are alike the one that was recorded last
+    cpus.sort(key=lambda cpu: (len(cpu.pages), cpu.latest()), reverse=True)
     outputs, wrong = {}, []
     for cpu in cpus:
         outputs |= cpu.outputs(works)

@@ -180,7 +180,8 @@ def against_peers(rows, work):
     if not rows:
         return ""
     ours, best = ours_of(rows, work), min((r for r in rows if r["work"] == work and not is_ours(r)), key=lambda r: r["median"])
-    return f"{show(1 / ours['median'])}, {best['median'] / ours['median']:.2f} x {peer_name(best)}"
+    factor = best.get("ratio") or best["median"] / ours["median"]
+    return f"{show(1 / ours['median'])}, {factor:.2f} x {peer_name(best)}"
 
 
 def key_figures(records):
