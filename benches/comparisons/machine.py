@@ -73,7 +73,8 @@ def this_cpu():
 
 def caches():
     found = dict(line.split(":", 1) for line in output("lscpu") if " cache:" in line)
-    return ", ".join(f"{name.removesuffix(' cache')} {size.strip()}" for name, size in found.items() if not name.startswith("L1i"))
+    sizes = {name.removesuffix(" cache"): size.strip() for name, size in found.items()}
+    return ", ".join(f"{name} {size}" for name, size in sizes.items() if name != "L1i")
 
 
 def describe(before):

@@ -96,8 +96,8 @@ class Cpu:
         return out
 
 
-def wrapped(text):
-    return "\n".join(textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False))
+def wrapped(text, width=120):
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def filled(name, fields):
@@ -110,18 +110,17 @@ def filled(name, fields):
 def above(rows):
     """What the reader of a roofline should know of how its rows were measured."""
     old = any("fraction_spread" not in row for row in rows)
+    text = "A point lies below its line by the share that was measured"
     if old:
-        lines = ["- A point lies below its line by the share that was measured. This record has no spread: the ceiling is the best",
-                 "  of several windows, the kernel one window between them."]  # fmt: skip
+        text += ". This record has no spread: the ceiling is the best of several windows, the kernel one window between them."
     else:
-        lines = ["- A point lies below its line by the share that was measured: windows of the line's loop and of the kernel in turns,",
-                 "  so that a machine that is slower for a while slows both."]  # fmt: skip
+        text += ": windows of the line's loop and of the kernel in turns, so that a machine that is slower for a while slows both."
+    texts = [text]
     if any(row["fraction"] > 1 for row in rows):
-        lines += ["- A kernel above 100 %, and above its line: the line is what a loop reaches that does nothing else, and in these rounds",
-                  "  it was slower than the kernel."]  # fmt: skip
-        if old:
-            lines[-1] += " Parts of some matrices were found in L3 instead of memory."
-    return "\n".join(lines)
+        text = "A kernel above 100 %, and above its line: the line is what a loop reaches that does nothing else, and in these"
+        text += " rounds it was slower than the kernel."
+        texts.append(text + (" Parts of some matrices were found in L3 instead of memory." if old else ""))
+    return "\n".join(f"- {wrapped(text, 118)}".replace("\n", "\n  ") for text in texts)
 
 
 def side_by_side(cpus):

@@ -59,7 +59,8 @@ def peer_name(row):
 
 def short_peers(rows):
     """One line per peer of the whole model."""
-    best = {work: min((r for r in rows if r["work"] == work), key=lambda r: r["median"])["peer"] for work in contested(rows)}
+    fastest = lambda work: min((row for row in rows if row["work"] == work), key=lambda row: row["median"])  # noqa: E731
+    best = {work: fastest(work)["peer"] for work in contested(rows)}
     lines = []
     for peer in dict.fromkeys(row["peer"] for row in rows):
         found = {row["work"]: row for row in rows if row["peer"] == peer}
@@ -102,9 +103,14 @@ def peer_bars(section, rows):
     for work in (w for w in contested(rows) if w != "conv_compiled"):
         found = [row for row in rows if row["work"] in (work, work + "_compiled")]
         bars = [
-            (row["peer"] + (" compiled" if row["work"] != work else ""), figure(section, row["median"]), sorted(spread(section, row)), is_ours(row))
+            (
+                row["peer"] + (" compiled" if row["work"] != work else ""),
+                figure(section, row["median"]),
+                sorted(spread(section, row)),
+                is_ours(row),
+            )
             for row in found
-        ]  # fmt: skip
+        ]
         works.append((f"{work}, {title}", bars))
     return works
 
@@ -179,7 +185,8 @@ def against_peers(rows, work):
     """Tokens per second, and how many times the fastest peer's."""
     if not rows:
         return ""
-    ours, best = ours_of(rows, work), min((r for r in rows if r["work"] == work and not is_ours(r)), key=lambda r: r["median"])
+    theirs = (row for row in rows if row["work"] == work and not is_ours(row))
+    ours, best = ours_of(rows, work), min(theirs, key=lambda row: row["median"])
     factor = best.get("ratio") or best["median"] / ours["median"]
     return f"{show(1 / ours['median'])}, {factor:.2f} x {peer_name(best)}"
 
