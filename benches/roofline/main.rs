@@ -204,7 +204,7 @@ fn cases() -> Vec<(Box<dyn Workload>, usize)> {
         let product = Product::new(role, sizes, dtype);
         // a decode step finds no weight in a cache
         let step = sizes[0] == 1 && sizes[1] * sizes[2] > 20 << 20;
-        cases.push((Box::new(if step { product.from_memory() } else { product }), sets));
+        cases.push((Box::new(if step { product.in_memory() } else { product }), sets));
     }
     if harness::cpus().iter().any(|cpu| bf16_dots(cpu.isa(), 1).is_some()) {
         for m in [512, 64, 8] {

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 const DISTINCT: usize = 7;
 
 /// Bytes of all copies of a matrix that has to come from memory: about those of the 130m shape in f32.
-const FROM_MEMORY: usize = 500_000_000;
+const IN_MEMORY: usize = 500_000_000;
 
 /// `m` tokens, `k` input features, `n` output features.
 pub struct Product {
@@ -41,9 +41,9 @@ impl Product {
     }
 
     /// The same with weights from memory: so many copies that no cache keeps a share of them that counts.
-    pub fn from_memory(self) -> Self {
+    pub fn in_memory(self) -> Self {
         let bytes = self.k * self.n * self.weights.size();
-        Self { copies: FROM_MEMORY.div_ceil(bytes), ..self }
+        Self { copies: IN_MEMORY.div_ceil(bytes), ..self }
     }
 
     fn rows(&self, cols: usize, rows: usize, seed: u64) -> Vec<f32> {
