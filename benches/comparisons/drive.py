@@ -102,10 +102,14 @@ def percentile(values, share):
     return values[below] + (values[min(below + 1, len(values) - 1)] - values[below]) * (place - below)
 
 
+def is_ours(peer):
+    return peer.startswith("mamba-kernels")
+
+
 def ours(name, times):
     """The times of this crate at the same work, in the faster of its modes; nothing of itself or where it has none."""
     base = "conv" if name == "conv_compiled" else name
-    found = [t for (work, peer), t in times.items() if work == base and peer.startswith("mamba-kernels")]
+    found = [t for (work, peer), t in times.items() if work == base and is_ours(peer)]
     return min(found, key=statistics.median, default=None)
 
 
@@ -117,7 +121,7 @@ def row(name, peer, times, threads):
         "median": rounded(statistics.median(of_peer)), "lowest": rounded(min(of_peer)), "highest": rounded(max(of_peer)),
         "command": " ".join(Path(part).name if part.startswith(home) or "/" in part else part for part in peer.command),
     }  # fmt: skip
-    if of_ours and not peer.name.startswith("mamba-kernels"):
+    if of_ours and not is_ours(peer.name):
         ratios = [theirs / own for theirs, own in zip(of_peer, of_ours, strict=True)]
         found["ratio"] = rounded(statistics.median(ratios))
         found["ratio_spread"] = [rounded(percentile(ratios, share)) for share in (0.1, 0.9)]
@@ -140,7 +144,10 @@ def main():
     try:
         if args.section.startswith("model"):
             same_logits(running, 1e-4 if "f32" in args.section else 0.1)
-        jobs = [(name, peer) for name in sorted({n for p in running for n in p.work}) for peer in running if name in peer.work]
+        # what a peer does too; the convolution is compared with a compiled one as well
+        wanted = {name for peer in running if not is_ours(peer.name) for name in peer.work}
+        wanted |= {"conv"} if "conv_compiled" in wanted else set()
+        jobs = [(name, peer) for name in sorted(wanted) for peer in running if name in peer.work]
         times = {(name, peer.name): [] for name, peer in jobs}
         for name, peer in jobs:
             peer.ask(f"time {name}")  # warms up
