@@ -1,220 +1,198 @@
-"""Tables and bar charts from the recorded files: writes the generated parts of README.md, docs/benchmarks.md and its pages.
+"""The pages and pictures of each CPU, and the figures that README.md and docs/benchmarks.md quote, from recorded files.
 
     report.py docs/benchmarks          writes them
-    report.py docs/benchmarks --check  fails where a generated part differs from what the recorded files give
+    report.py docs/benchmarks --check  fails where one differs from what the recorded files give
+    report.py --draw target            draws roofline.svg of the files that `cargo bench --bench roofline` wrote there
 """
 import argparse
 import json
 import re
+import textwrap
 from pathlib import Path
 
-SECTIONS = {
-    "model-f32": "Whole model, f32 weights, tokens per second",
-    "model-bf16": "Whole model, bf16 weights, tokens per second",
-    "products": "Matrix products, microseconds",
-    "ops": "Scan and convolution, milliseconds",
+import figures
+import tables
+from machine import identify
+
+PAGES = Path(__file__).with_name("pages")
+FILES = ["roofline", "ceilings", "roofline-2", "scaling", "pathologies", *(f"peers-{section}" for section in tables.SECTIONS)]
+WORDS = {
+    "roofline": "each kernel as a share of the machine's limit",
+    "scaling": "time and memory as the length, batch, threads and width grow",
+    "pathologies": "inputs that could be slow, each beside an ordinary twin",
+    "comparisons": "the whole model, matrix products, scan and convolution, next to other implementations",
 }
-# per section: a unit of the recorded seconds, and whether more is better
-UNITS = {"model-f32": (None, True), "model-bf16": (None, True), "products": (1e6, False), "ops": (1e3, False)}
 
 
-def load(folder, name):
-    path = folder / f"{name}.json"
+def load(path):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def figure(section, seconds):
-    scale, rate = UNITS[section]
-    return 1 / seconds if rate else scale * seconds
+class Cpu:
+    """A folder of records."""
+
+    def __init__(self, folder):
+        self.folder, self.machine = folder, load(folder / "machine.json")
+        self.records = {name: rows for name in FILES if (rows := load(folder / f"{name}.json"))}
+        self.title = self.machine["title"]
+        self.peers = [section for section in tables.SECTIONS if f"peers-{section}" in self.records]
+        self.pages = [p for p in WORDS if p in self.records or (p == "comparisons" and self.peers)]
+        self.key = tables.key_figures(self.records)
+
+    def latest(self):
+        """The day of the last record."""
+        return max(found["date"] for found in self.machine["recorded"].values())
+
+    def recorded(self, kind):
+        """What a page was measured on, and when."""
+        found = self.machine["recorded"][kind]
+        text = f"Recorded {found['date']} on {self.machine['CPU']}; mamba-kernels {found['version']} at commit {found['commit']}."
+        return wrapped(" ".join([text, *self.machine.get("notes", [])]))
+
+    def page(self, name):
+        fields = {"title": self.title, "recorded": self.recorded("peers" if name == "comparisons" else name)}
+        if name == "roofline":
+            again, rows = self.records.get("roofline-2"), self.records["roofline"]
+            fields |= {"roofline": tables.roofline_table(rows, again), "above": above(rows),
+                       "ceilings": tables.ceilings_table(self.records["ceilings"])}  # fmt: skip
+        elif name == "scaling":
+            fields["scaling"] = tables.scaling_tables(self.records["scaling"])
+        elif name == "pathologies":
+            rows = self.records["pathologies"]
+            slow = [row for row in rows if row["ratio"] > tables.SLOW]
+            fields |= {"pathologies": tables.pathologies_table(rows), "slow": str(tables.SLOW), "all": str(len(rows)),
+                       "count": str(len(slow)), "most": f"{max(row['ratio'] for row in rows):.2f}"}  # fmt: skip
+        else:
+            fields["sections"] = "\n\n".join(self.peer_section(section) for section in self.peers)
+        return filled(name, fields)
+
+    def peer_section(self, section):
+        title, note, _ = tables.SECTIONS[section]
+        picture = f"![{title}](peers-{section}.svg)"
+        parts = [f"## {title}", note, picture, tables.peer_table(section, self.records[f"peers-{section}"])]
+        return "\n\n".join(part for part in parts if part)
+
+    def readme(self):
+        facts = [f"- {name}: {self.machine[name]}" for name in ["CPU", "caches", "hypervisor", "kernel", "compiler"]]
+        for kind, found in self.machine["recorded"].items():
+            facts.append(f"- {kind}: {found['date']}, mamba-kernels {found['version']} at commit {found['commit']}")
+        pages = [[f"[{page.capitalize()}]({page}.md)", WORDS[page]] for page in self.pages]
+        return filled("README", {
+            "title": self.title, "facts": "\n".join(facts), "notes": wrapped(" ".join(self.machine.get("notes", []))),
+            "key": tables.table(["", self.title], [list(item) for item in self.key.items()]),
+            "pages": tables.table(["page", "what it shows"], pages),
+        })  # fmt: skip
+
+    def outputs(self, works):
+        """Every generated file, by path."""
+        out = {self.folder / "README.md": self.readme()}
+        out |= {self.folder / f"{page}.md": self.page(page) for page in self.pages}
+        if "roofline" in self.records:
+            rows, ceilings = self.records["roofline"], self.records["ceilings"]
+            out[self.folder / "roofline.svg"] = figures.roofline(self.title, rows, ceilings, works)
+        for section in self.peers:
+            bars = tables.peer_bars(section, self.records[f"peers-{section}"])
+            out[self.folder / f"peers-{section}.svg"] = figures.peers(bars)
+        return out
 
 
-def show(value):
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def wrapped(text, width=120):
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
-def is_ours(row):
-    return row["peer"].startswith("mamba-kernels")
+def filled(name, fields):
+    text = (PAGES / f"{name}.md").read_text()
+    for field, value in fields.items():
+        text = text.replace(f"{{{field}}}", value)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def contested(rows):
-    """The works that a peer does too."""
-    return list(dict.fromkeys(row["work"] for row in rows if not is_ours(row)))
+def above(rows):
+    """What the reader of a roofline should know of how its rows were measured."""
+    old = any("fraction_spread" not in row for row in rows)
+    text = "A point lies below its line by the share that was measured"
+    if old:
+        text += ". This record has no spread: the ceiling is the best of several windows, the kernel one window between them."
+    else:
+        text += ": windows of the line's loop and of the kernel in turns, so that a machine that is slower for a while slows both."
+    texts = [text]
+    if any(row["fraction"] > 1 for row in rows):
+        text = "A kernel above 100 %, and above its line: the line is what a loop reaches that does nothing else, and in these"
+        text += " rounds it was slower than the kernel."
+        texts.append(text + (" Parts of some matrices were found in L3 instead of memory." if old else ""))
+    return "\n".join(f"- {wrapped(text, 118)}".replace("\n", "\n  ") for text in texts)
 
 
-def short_table(rows):
-    """One line per peer of the whole model, for the README."""
-    lines = ["| | prefill | decode |", "|---|---|---|"]
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        found = {row["work"]: show(1 / row["median"]) for row in rows if row["peer"] == peer}
-        best = {
-            work: min((r for r in rows if r["work"] == work), key=lambda r: r["median"])["peer"] for work in found
-        }
-        cells = [f"**{found[work]}**" if best[work] == peer else found[work] for work in ["prefill", "decode"]]
-        note = " (without its head)" if peer == "mamba-rs" else ""
-        lines.append(f"| {peer}{note} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
+def side_by_side(cpus):
+    names = list(dict.fromkeys(name for cpu in cpus for name in cpu.key))
+    head = ["", *(f"[{cpu.title}](benchmarks/{cpu.folder.name}/README.md)" for cpu in cpus)]
+    lines = [[name, *(cpu.key.get(name, "") for cpu in cpus)] for name in names]
+    pages = ["pages", *(", ".join(f"[{p}](benchmarks/{cpu.folder.name}/{p}.md)" for p in cpu.pages) for cpu in cpus)]
+    latest = ["last recorded", *(cpu.latest() for cpu in cpus)]
+    return tables.table(head, [*lines, latest, pages])
 
 
-def peer_table(section, rows):
-    works = contested(rows)
-    lines = ["| work | peer | median | worst to best | ours is |", "|---|---|---|---|---|"]
-    for work in works:
-        of_work = [row for row in rows if row["work"] == work]
-        base = work.removesuffix("_compiled") if work == "conv_compiled" else work
-        # the last: if it exists, the mode with the peers' arithmetic
-        ours = next((r for r in reversed(rows) if r["work"] == base and is_ours(r)), None)
-        for row in of_work:
-            ratio = ""
-            if not is_ours(row) and ours:
-                factor = row["median"] / ours["median"]
-                ratio = f"{factor:.2f} times as fast" + (", the peer wins" if factor < 1 else "")
-            spread = sorted(figure(section, row[key]) for key in ["lowest", "highest"])
-            spread = spread if UNITS[section][1] else spread[::-1]
-            middle = figure(section, row["median"])
-            lines.append(f"| {work} | {row['peer']} | {show(middle)} | {show(spread[0])} to {show(spread[1])} | {ratio} |")
-    versions = dict.fromkeys((row["peer"], row["version"], row["command"]) for row in rows)
-    lines += ["", f"Recorded by `benches/comparisons/run.sh {section}`, which starts each peer by its own command:"]
-    lines += [f"- {peer}: {version}; `{command}`" for peer, version, command in versions]
-    return "\n".join(lines)
+def short(cpus, docs):
+    """What the README quotes: the best-covered CPU, the others as links."""
+    best, *others = cpus
+    rows = best.records["peers-model-f32"]
+    link = lambda cpu: f"[{cpu.title}]({docs}/{cpu.folder.name}/README.md)"  # noqa: E731
+    return "\n".join([
+        f"On {link(best)}, {rows[0]['threads']} threads:", "", tables.short_peers(rows), "",
+        f"![tokens per second, prefill and decode]({docs}/{best.folder.name}/peers-model-f32.svg)",
+        *(["", "Also recorded: " + ", ".join(map(link, others)) + "."] if others else []),
+    ])  # fmt: skip
 
 
-# what the summary shows of the roofline: kernel, shape, type, mode
-SUMMARY = [
-    ("in_proj", "m512_k768_n3072", "f32", "exact"),
-    ("in_proj", "m512_k768_n3072", "f32", "bf16dot"),
-    ("linear", "lm_head_m1_k768_n50280", "f32", "exact"),
-    ("selective_scan", "b1_l2048_d1536_n16", "f32", "exact"),
-    ("causal_conv1d", "b1_l2048_d1536_k4", "f32", "exact"),
-    ("rms_norm", "m512_d768", "f32", "exact"),
-    ("prefill", "b1_l512_d768_layers24", "f32", "exact"),
-    ("decode", "b1_l1_d768_layers24", "f32", "exact"),
-]
-
-
-def summary_table(rows, threads=1, isa="avx512"):
-    """The roofline's share of the limit, for some kernels."""
-    lines = ["| kernel | shape | type | mode | of the limit | limit |", "|---" * 6 + "|"]
-    for key in SUMMARY:
-        for row in rows:
-            found = (row["kernel"], row["shape"], row["dtype"], row["mode"])
-            if found == key and row["threads"] == threads and row["isa"] == isa:
-                lines.append(f"| {' | '.join(key)} | {100 * row['fraction']:.0f} % | {row['limit']} |")
-    return "\n".join(lines)
-
-
-def roofline_table(rows, threads=None, isa=None):
-    lines = ["| kernel | shape | type | mode | ISA | threads | achieved | ceiling | limit | of it |", "|---" * 10 + "|"]
-    for row in rows:
-        if (threads and row["threads"] != threads) or (isa and row["isa"] != isa):
-            continue
-        lines.append(
-            f"| {row['kernel']} | {row['shape']} | {row['dtype']} | {row['mode']} | {row['isa']} | {row['threads']} | "
-            f"{show(row['achieved'])} | {show(row['ceiling'])} {row['unit']} | {row['limit']} | {100 * row['fraction']:.0f} % |"
-        )
-    return "\n".join(lines)
-
-
-def ceilings_table(rows):
-    lines = ["| ceiling | ISA | threads | rate |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {r['ceiling']} | {r['isa']} | {r['threads']} | {show(r['rate'])} {r['unit']} |" for r in rows])
-
-
-def scaling_table(sweeps):
-    lines = []
-    for sweep in sweeps:
-        lines += [
-            f"**{sweep['sweep'].capitalize()}**: {sweep['work']}. Time grows with {sweep['variable']} to the power "
-            f"**{sweep['time_exponent']:.2f}**, memory **{sweep['memory_exponent']:.2f}**, fitted from {sweep['fitted_from']} on.",
-            "",
-            f"| {sweep['variable']} | milliseconds | least to most | peak memory, MB |",
-            "|---|---|---|---|",
-        ]
-        for point in sweep["points"]:
-            spread = f"{show(1e3 * point['lowest'])} to {show(1e3 * point['highest'])}"
-            lines.append(f"| {point['size']} | {show(1e3 * point['median'])} | {spread} | {show(point['bytes'] / 1e6)} |")
-        lines += ["", f"- {sweep['version']}; `{sweep['command']}`", ""]
-    return "\n".join(lines[:-1])
-
-
-def chart(section, rows, path):
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mamba-kernels"
-    import matplotlib.pyplot as plt
-
-    works = [w for w in contested(rows) if w != "conv_compiled"]
-    columns = min(3, len(works))
-    lines = -(-len(works) // columns)
-    figure_, axes = plt.subplots(lines, columns, figsize=(4 * columns, 2.3 * lines), squeeze=False)
-    for axis in axes.flat[len(works) :]:
-        axis.set_axis_off()
-    for axis, work in zip(axes.flat, works, strict=False):
-        shown = [r for r in rows if r["work"] in (work, work + "_compiled")]
-        names = [r["peer"] + (" compiled" if r["work"] != work else "") for r in shown]
-        middles = [figure(section, r["median"]) for r in shown]
-        ends = [sorted(figure(section, r[k]) for k in ["lowest", "highest"]) for r in shown]
-        errors = [[m - e[0] for m, e in zip(middles, ends, strict=True)], [e[1] - m for m, e in zip(middles, ends, strict=True)]]
-        colours = ["#1f77b4" if is_ours(r) else "#bbbbbb" for r in shown]
-        axis.barh(names, middles, xerr=errors, color=colours, capsize=3)
-        axis.invert_yaxis()
-        axis.set_title(f"{work}, {SECTIONS[section].rsplit(', ', 1)[1]}", fontsize=9)
-        axis.tick_params(labelsize=8)
-    figure_.tight_layout()
-    figure_.savefig(path, metadata={"Date": None})
-    plt.close(figure_)
-
-
-def parts(folder):
-    """The text of every generated part, by name."""
-    out = {}
-    for section in SECTIONS:
-        if rows := load(folder, f"peers-{section}"):
-            out[f"peers-{section}"] = peer_table(section, rows)
-    if rows := load(folder, "peers-model-f32"):
-        out["peers-short"] = short_table(rows)
-    if machine := load(folder, "machine"):
-        out["machine"] = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    if rows := load(folder, "roofline"):
-        out["roofline"] = roofline_table(rows)
-        out["roofline-summary"] = summary_table(rows)
-    if rows := load(folder, "ceilings"):
-        out["ceilings"] = ceilings_table(rows)
-    if sweeps := load(folder, "scaling"):
-        out["scaling"] = scaling_table(sweeps)
-    return out
+def report(folder, check):
+    works = load(folder / "works.json") or []
+    cpus = [Cpu(path.parent) for path in sorted(folder.glob("*/machine.json"))]
+    # the best covered first; of those that are alike the one that was recorded last
+    cpus.sort(key=lambda cpu: (len(cpu.pages), cpu.latest()), reverse=True)
+    outputs, wrong = {}, []
+    for cpu in cpus:
+        outputs |= cpu.outputs(works)
+        if identify(*cpu.machine["identity"])[0] != cpu.folder.name:
+            wrong.append(f"{cpu.folder.name}: the CPU of machine.json has another name")
+        known = {path for path in outputs if path.parent == cpu.folder}
+        known |= {cpu.folder / f"{name}.json" for name in [*FILES, "ceilings-2", "machine"]} | {cpu.folder / "scaling.svg"}
+        wrong += [f"{path} belongs to no record" for path in cpu.folder.iterdir() if path not in known]
+    root = folder.resolve().parents[1]
+    quoted = {
+        root / "README.md": {"peers-short": short(cpus, "docs/benchmarks")},
+        root / "docs" / "benchmarks.md": {"cpus": side_by_side(cpus)},
+    }
+    for document, parts in quoted.items():
+        text = document.read_text()
+        for name, part in parts.items():
+            text, count = re.subn(
+                rf"<!-- generated: {name} -->\n.*?<!-- end -->",
+                lambda _, name=name, part=part: f"<!-- generated: {name} -->\n{part}\n<!-- end -->", text, flags=re.S,
+            )  # fmt: skip
+            if count != 1:
+                wrong.append(f"{document.name} has {count} places for {name}")
+        outputs[document] = text
+    for path, text in outputs.items():
+        if not check:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            wrong.append(f"{path} differs from the recorded files: run benches/comparisons/report.py docs/benchmarks")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     args = parser.parse_args()
-    texts, wrong, seen = parts(args.folder), [], set()
-    root = args.folder.resolve().parents[1]
-    for document in [root / "README.md", root / "docs" / "benchmarks.md", *sorted(args.folder.glob("*.md"))]:
-        text = document.read_text()
-
-        def fill(match):
-            name = match[1]
-            seen.add(name)
-            if name not in texts:
-                wrong.append(f"{document.name}: nothing is recorded for {name}")
-                return match[0]
-            return f"<!-- generated: {name} -->\n{texts[name]}\n<!-- end -->"
-
-        new = re.sub(r"<!-- generated: (\S+) -->\n.*?<!-- end -->", fill, text, flags=re.S)
-        if args.check and new != text:
-            wrong.append(f"{document.name} differs from the recorded files: run benches/comparisons/report.py docs/benchmarks")
-        elif not args.check:
-            document.write_text(new)
-    wrong += [f"{name} is recorded and shown nowhere" for name in texts if name not in seen]
-    if not args.check:
-        for section in SECTIONS:
-            if rows := load(args.folder, f"peers-{section}"):
-                chart(section, rows, args.folder / f"peers-{section}.svg")
-    if wrong:
-        raise SystemExit("\n".join(wrong))
+    if not args.draw:
+        return report(args.folder, args.check)
+    rows, ceilings, works = (load(args.folder / f"{name}.json") for name in ["roofline", "ceilings", "works"])
+    if rows:
+        (args.folder / "roofline.svg").write_text(figures.roofline("this machine", rows, ceilings, works))
+        print(f"wrote {args.folder / 'roofline.svg'}")
 
 
 if __name__ == "__main__":

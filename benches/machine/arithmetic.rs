@@ -1,29 +1,28 @@
-//! Multiply-adds and exponentials per second, from registers and from the L1 cache.
+//! Loops of multiply-adds and of exponentials, from registers and from the L1 cache.
 
-use super::seconds_on;
+use super::Loop;
 use mamba_kernels::cpu::{Cpu, Elementary, Isa};
 use std::hint::black_box;
 
-/// Fused multiply-adds from registers, in FLOP per second.
-pub fn fma_peak(isa: Isa, threads: usize) -> f64 {
-    const STEPS: u64 = 200_000;
+/// Steps of a call of a loop: less than a millisecond.
+const STEPS: u64 = 200_000;
+
+/// Fused multiply-adds from registers, in FLOP.
+pub fn multiply_adds(isa: Isa, threads: usize) -> Loop<'static> {
     let flops = fma_loop(isa, STEPS);
-    let best = (0..3).map(|_| seconds_on(threads, 3, |_| _ = black_box(fma_loop(isa, STEPS))));
-    threads as f64 * flops as f64 / best.fold(f64::INFINITY, f64::min)
+    Loop::new(threads, flops as f64, move |_| _ = black_box(fma_loop(isa, STEPS)))
 }
 
-/// The bf16 dot product instruction from registers, in FLOP per second; 0 if the instruction set has none.
-pub fn bf16_dot_peak(isa: Isa, threads: usize) -> f64 {
+/// The bf16 dot product instruction from registers, in FLOP; nothing if the instruction set has none.
+pub fn bf16_dots(isa: Isa, threads: usize) -> Option<Loop<'static>> {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
-        const STEPS: u64 = 200_000;
         // SAFETY: the CPU has the feature.
         let run = || unsafe { x86::dot_bf16(STEPS) };
-        let best = (0..3).map(|_| seconds_on(threads, 3, |_| _ = black_box(run())));
-        return threads as f64 * run() as f64 / best.fold(f64::INFINITY, f64::min);
+        return Some(Loop::new(threads, run() as f64, move |_| _ = black_box(run())));
     }
     let _ = (isa, threads);
-    0.0
+    None
 }
 
 /// Runs `steps` times twelve independent chains of fused multiply-adds; gives the number of operations.
@@ -114,19 +113,16 @@ mod x86 {
     }
 }
 
-/// An elementary function over values in the L1 cache, in values per second.
-pub fn elementary_rate(isa: Isa, function: Elementary, threads: usize) -> f64 {
+/// An elementary function over values in the L1 cache, in values.
+pub fn elementary(isa: Isa, function: Elementary, threads: usize) -> Loop<'static> {
     const VALUES: usize = 2048;
     const STEPS: usize = 200;
     let cpu = Cpu::builder().isa(isa).threads(1).build().expect("the caller passes what this CPU has");
-    let seconds = (0..3).map(|_| {
-        seconds_on(threads, 3, |_| {
-            let mut values = [-0.7f32; VALUES];
-            for _ in 0..STEPS {
-                // the values soon are at a fixed point or at infinity: each costs the same
-                cpu.elementary(function, black_box(&mut values));
-            }
-        })
-    });
-    (VALUES * STEPS * threads) as f64 / seconds.fold(f64::INFINITY, f64::min)
+    Loop::new(threads, (VALUES * STEPS) as f64, move |_| {
+        let mut values = [-0.7f32; VALUES];
+        for _ in 0..STEPS {
+            // the values soon are at a fixed point or at infinity: each costs the same
+            cpu.elementary(function, black_box(&mut values));
+        }
+    })
 }

@@ -67,14 +67,14 @@ impl Levels {
         }
     }
 
-    /// Bytes per thread that lie at a level and in none above: half of the level; from memory, `all` over the threads.
-    pub fn bytes(&self, level: Level, threads: usize, all: usize) -> usize {
+    /// Bytes per thread that lie at a level of caches and in none above, half of the level; nothing for memory.
+    pub fn bytes(&self, level: Level, threads: usize) -> Option<usize> {
         let [l1, l2, l3] = self.0;
         match level {
-            Level::L1 => l1 / 2,
-            Level::L2 => l2 / 2,
-            Level::L3 => l3 / 2 / threads,
-            Level::Memory => all / threads,
+            Level::L1 => Some(l1 / 2),
+            Level::L2 => Some(l2 / 2),
+            Level::L3 => Some(l3 / 2 / threads),
+            Level::Memory => None,
         }
     }
 }

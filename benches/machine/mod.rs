@@ -4,10 +4,12 @@ mod arithmetic;
 mod caches;
 mod memory;
 mod streams;
+mod turns;
 
-pub use arithmetic::{bf16_dot_peak, elementary_rate, fma_peak};
+pub use arithmetic::{bf16_dots, elementary, multiply_adds};
 pub use caches::{Level, Levels};
 pub use memory::{Memory, Traffic};
+pub use turns::{Loop, Plan, Spread, Turns, turns};
 
 use std::time::Instant;
 

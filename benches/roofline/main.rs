@@ -1,10 +1,11 @@
 //! `cargo bench --bench roofline [-- FILTER] [--quick]`: every kernel at the 130m shape as a fraction of what this
-//! machine can do. `MAMBA_KERNELS_ISA` forces an instruction set; `--quick` takes one round with all threads.
+//! machine can do. `MAMBA_KERNELS_ISA` forces an instruction set; `--quick` takes few rounds with all threads.
 //!
 //! First the ceilings: multiply-adds and exponentials per second, and the bandwidth of each level of memory. A kernel
 //! takes at least as long as each resource needs for its share of the work; the resource that needs longest is its
-//! limit, and is measured again right before and after each round. Writes `target/roofline.json`,
-//! `target/ceilings.json` and `target/roofline.svg`.
+//! limit. Then, for each kernel, windows of its ceiling and of itself in turns: a row has the medians of both and of
+//! their ratios, with the 10th and the 90th percentile. Writes `target/roofline.json`, `target/ceilings.json`,
+//! `target/works.json`, and with Python `target/roofline.svg`.
 
 #[path = "../harness/files.rs"]
 mod files;
@@ -12,243 +13,164 @@ mod files;
 mod harness;
 #[path = "../machine/mod.rs"]
 mod machine;
-mod plot;
+mod resources;
 
 use harness::model::{Forward, SHAPE_130M, Weights};
-use harness::{Conv, Norm, Product, Scan, Work, Workload, checked};
-use machine::{Level, Memory, Traffic, bf16_dot_peak, elementary_rate, fma_peak};
+use harness::{Conv, Norm, Product, Scan, Workload, checked};
+use machine::{Level, Memory, Plan, Spread, Traffic, Turns, bf16_dots, elementary, turns};
 use mamba_kernels::Cpu;
 use mamba_kernels::DType::{BF16, F16, F32};
 use mamba_kernels::cpu::{Elementary, Isa};
-use serde_json::{Value, json};
-use std::time::Instant;
-
-/// What may bound a kernel.
-#[derive(Clone, Copy, PartialEq)]
-enum Resource {
-    /// Multiply-adds.
-    Fma,
-    /// bf16 dot products.
-    Bf16Dot,
-    /// `Elementary::Exp`, the crate's own: there is no instruction for it.
-    Exp,
-    Bandwidth(Traffic, Level),
-}
-
-impl Resource {
-    fn name(self) -> String {
-        match self {
-            Resource::Fma => "multiply-adds".into(),
-            Resource::Bf16Dot => "bf16 dot products".into(),
-            Resource::Exp => "exponentials".into(),
-            Resource::Bandwidth(traffic, level) => format!("{} {}", level.name(), traffic.name()),
-        }
-    }
-
-    fn unit(self) -> &'static str {
-        match self {
-            Resource::Fma | Resource::Bf16Dot => "GFLOP/s",
-            Resource::Exp => "Gexp/s",
-            Resource::Bandwidth(..) => "GB/s",
-        }
-    }
-
-    /// What a run takes of the resource.
-    fn amount(self, work: &Work) -> f64 {
-        match self {
-            Resource::Fma => work.flops,
-            Resource::Bf16Dot => work.bf16_flops,
-            Resource::Exp => work.exps,
-            Resource::Bandwidth(Traffic::Read, _) => work.read,
-            Resource::Bandwidth(Traffic::Write, _) => work.written,
-            Resource::Bandwidth(Traffic::Copy, _) => work.read + work.written,
-        }
-    }
-}
-
-/// One line of the table.
-struct Row {
-    case: String,
-    kernel: String,
-    shape: String,
-    dtype: String,
-    mode: &'static str,
-    isa: Isa,
-    threads: usize,
-    work: Work,
-    limit: Resource,
-    /// Units per second, of the round with the median fraction.
-    achieved: f64,
-    ceiling: f64,
-    seconds: f64,
-    /// Of the other rounds.
-    lowest: f64,
-    highest: f64,
-}
-
-impl Row {
-    fn fraction(&self) -> f64 {
-        self.achieved / self.ceiling
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "kernel": self.kernel, "shape": self.shape, "dtype": self.dtype, "mode": self.mode,
-            "isa": self.isa.name(), "threads": self.threads,
-            "achieved": rounded(self.achieved / 1e9), "ceiling": rounded(self.ceiling / 1e9),
-            "unit": self.limit.unit(), "limit": self.limit.name(), "fraction": rounded(self.fraction()),
-        })
-    }
-
-    fn print(&self) {
-        println!(
-            "{:58} {:9.2} of {:9.2} {:8} {:5.1} %  ({:5.1} to {:5.1})  {}",
-            format!("{}/cpu-{}/t{}", self.case, self.isa, self.threads),
-            self.achieved / 1e9,
-            self.ceiling / 1e9,
-            self.limit.unit(),
-            100.0 * self.fraction(),
-            100.0 * self.lowest,
-            100.0 * self.highest,
-            self.limit.name(),
-        );
-    }
-}
+use resources::{Ceilings, Resource};
+use serde_json::{Map, Value, json};
 
 /// Four significant digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().expect("a number")
 }
 
-/// The ceilings of one instruction set and thread count.
-struct Ceilings {
+/// The median under a name, and the ends of the spread under the name with `_spread`.
+fn put(object: &mut Map<String, Value>, name: &str, spread: Spread, scale: f64) {
+    let [low, median, high] = [spread.low, spread.median, spread.high].map(|value| rounded(value * scale));
+    object.insert(name.into(), median.into());
+    object.insert(format!("{name}_spread"), json!([low, high]));
+}
+
+/// One line of the table.
+struct Row<'a> {
+    case: &'a dyn Workload,
     isa: Isa,
     threads: usize,
-    fma: f64,
-    bf16_dot: f64,
-    exp: f64,
-    exp2: f64,
-    /// Of each traffic, from each level.
-    bandwidth: Vec<(Traffic, Level, f64)>,
+    limit: Resource,
+    turns: Turns,
 }
 
-impl Ceilings {
-    fn measure(isa: Isa, threads: usize, bandwidth: &[(Traffic, Level, f64)]) -> Self {
-        Self {
-            isa,
-            threads,
-            fma: fma_peak(isa, threads),
-            bf16_dot: bf16_dot_peak(isa, threads),
-            exp: elementary_rate(isa, Elementary::Exp, threads),
-            exp2: elementary_rate(isa, Elementary::Exp2, threads),
-            bandwidth: bandwidth.to_vec(),
+impl Row<'_> {
+    fn json(&self) -> Value {
+        let mut object = key(self.case);
+        for (name, value) in [
+            ("isa", json!(self.isa.name())),
+            ("threads", json!(self.threads)),
+            ("limit", json!(self.limit.name())),
+            ("unit", json!(self.limit.unit())),
+            ("rounds", json!(self.turns.rounds)),
+        ] {
+            object.insert(name.into(), value);
         }
+        put(&mut object, "achieved", self.turns.kernel, 1e-9);
+        put(&mut object, "ceiling", self.turns.ceiling, 1e-9);
+        put(&mut object, "fraction", self.turns.share, 1.0);
+        object.into()
     }
 
-    fn of(&self, resource: Resource) -> f64 {
-        match resource {
-            Resource::Fma => self.fma,
-            Resource::Bf16Dot => self.bf16_dot,
-            Resource::Exp => self.exp,
-            Resource::Bandwidth(traffic, level) => {
-                let found = self.bandwidth.iter().find(|row| (row.0, row.1) == (traffic, level));
-                found.expect("every pair is measured").2
-            }
-        }
-    }
-
-    /// The resource that needs the longest for this work.
-    fn limit(&self, work: &Work, level: Level) -> Resource {
-        // a kernel that writes little is held against reading alone
-        let traffic = match work.written / work.read.max(1.0) {
-            share if share < 0.25 => Traffic::Read,
-            share if share > 4.0 => Traffic::Write,
-            _ => Traffic::Copy,
-        };
-        let resources =
-            [Resource::Fma, Resource::Bf16Dot, Resource::Exp, Resource::Bandwidth(traffic, level)];
-        let seconds = |resource: Resource| match resource.amount(work) {
-            0.0 => 0.0,
-            amount => amount / self.of(resource),
-        };
-        resources.into_iter().max_by(|&a, &b| seconds(a).total_cmp(&seconds(b))).expect("three of them")
-    }
-
-    fn arithmetic(&self) -> Vec<Value> {
-        let rates = [
-            ("multiply-adds", self.fma, "GFLOP/s"),
-            ("bf16 dot products", self.bf16_dot, "GFLOP/s"),
-            ("exp", self.exp, "Gexp/s"),
-            ("exp2", self.exp2, "Gexp/s"),
-        ];
-        let there = rates.into_iter().filter(|(_, rate, _)| *rate > 0.0);
-        there.map(|(name, rate, unit)| ceiling(name, self.isa.name(), self.threads, rate, unit)).collect()
+    fn print(&self) {
+        let Turns { kernel, ceiling, share, .. } = &self.turns;
+        println!(
+            "{:58} {:9.2} of {:9.2} {:8} {:5.1} %  ({:5.1} to {:5.1})  {}",
+            format!("{}/cpu-{}/t{}", self.case.id(), self.isa, self.threads),
+            kernel.median / 1e9,
+            ceiling.median / 1e9,
+            self.limit.unit(),
+            100.0 * share.median,
+            100.0 * share.low,
+            100.0 * share.high,
+            self.limit.name(),
+        );
     }
 }
 
-/// Prints a ceiling and gives its object.
-fn ceiling(name: &str, isa: &str, threads: usize, rate: f64, unit: &str) -> Value {
-    println!("{:58} {:9.2} {unit}", format!("ceiling/{name}/{isa}/t{threads}"), rate / 1e9);
-    json!({"ceiling": name, "isa": isa, "threads": threads, "rate": rounded(rate / 1e9), "unit": unit})
+/// What a row is of.
+fn key(case: &dyn Workload) -> Map<String, Value> {
+    let key = json!({
+        "kernel": case.op(), "shape": case.shape(), "dtype": case.dtype().to_string(), "mode": case.mode(),
+    });
+    key.as_object().expect("it is one").clone()
+}
+
+/// What a run of a case costs, on any machine.
+fn work(case: &dyn Workload) -> Value {
+    let (mut object, work) = (key(case), case.work());
+    for (name, amount) in [
+        ("flops", work.flops),
+        ("bf16_flops", work.bf16_flops),
+        ("exps", work.exps),
+        ("read", work.read),
+        ("written", work.written),
+    ] {
+        object.insert(name.into(), amount.into());
+    }
+    object.into()
 }
 
 struct Bench {
     filter: String,
-    rounds: usize,
+    plan: Plan,
     memory: Memory,
+    /// The recorded ceilings.
+    measured: Vec<Value>,
 }
 
 impl Bench {
-    fn measure(&mut self, resource: Resource, isa: Isa, threads: usize) -> f64 {
-        match resource {
-            Resource::Fma => fma_peak(isa, threads),
-            Resource::Bf16Dot => bf16_dot_peak(isa, threads),
-            Resource::Exp => elementary_rate(isa, Elementary::Exp, threads),
-            Resource::Bandwidth(traffic, level) => self.memory.bandwidth(traffic, level, threads),
-        }
+    /// Measures a ceiling, prints and records it, and gives its median.
+    fn ceiling(&mut self, resource: Resource, isa: Isa, threads: usize) -> Option<f64> {
+        let window = self.plan.window;
+        let mut run = resource.ceiling(&mut self.memory, isa, threads)?;
+        let spread = Spread::of((0..self.plan.rounds[0]).map(|_| run.window(window)).collect());
+        drop(run);
+        let vectors = if let Resource::Bandwidth(..) = resource { Memory::isa() } else { isa };
+        self.record(&resource.name(), vectors, threads, spread, resource.unit());
+        Some(spread.median)
     }
 
-    /// Rounds of ceiling, kernel, ceiling; the round with the median fraction is the row.
-    fn row(&mut self, case: &dyn Workload, cpu: &Cpu, ceilings: &Ceilings) -> Option<Row> {
+    fn record(&mut self, name: &str, isa: Isa, threads: usize, spread: Spread, unit: &str) {
+        println!(
+            "{:58} {:9.2} {unit} ({:.2} to {:.2})",
+            format!("ceiling/{name}/{isa}/t{threads}"),
+            spread.median / 1e9,
+            spread.low / 1e9,
+            spread.high / 1e9
+        );
+        let ceiling = json!({"ceiling": name, "isa": isa.name(), "threads": threads, "unit": unit});
+        let mut object = ceiling.as_object().expect("it is one").clone();
+        put(&mut object, "rate", spread, 1e-9);
+        self.measured.push(object.into());
+    }
+
+    /// All ceilings of a number of threads, for each instruction set.
+    fn ceilings(&mut self, isas: &[Isa], threads: usize) -> Vec<Ceilings> {
+        let mut bandwidths = Vec::new();
+        for level in Level::ALL {
+            for traffic in Traffic::ALL {
+                let resource = Resource::Bandwidth(traffic, level);
+                bandwidths.extend(self.ceiling(resource, isas[0], threads).map(|rate| (resource, rate)));
+            }
+        }
+        let mut all = Vec::new();
+        for &isa in isas {
+            let mut rates = bandwidths.clone();
+            for resource in [Resource::Fma, Resource::Bf16Dot, Resource::Exp] {
+                rates.extend(self.ceiling(resource, isa, threads).map(|rate| (resource, rate)));
+            }
+            let mut exp2 = elementary(isa, Elementary::Exp2, threads);
+            let windows = (0..self.plan.rounds[0]).map(|_| exp2.window(self.plan.window)).collect();
+            self.record("exp2", isa, threads, Spread::of(windows), Resource::Exp.unit());
+            all.push(Ceilings { isa, threads, rates });
+        }
+        all
+    }
+
+    /// Checks the case, then measures it and its ceiling in turns; nothing if it is not wanted.
+    fn row<'a>(&mut self, case: &'a dyn Workload, cpu: &Cpu, ceilings: &Ceilings) -> Option<Row<'a>> {
         let (isa, threads) = (cpu.isa(), cpu.threads());
         if !format!("{}/cpu-{isa}/t{threads}", case.id()).contains(&self.filter) {
             return None;
         }
         let mut placed = checked(case, cpu);
-        let start = Instant::now();
-        placed.run();
-        let repeats = (0.04 / start.elapsed().as_secs_f64()).clamp(1.0, 20_000.0) as usize;
         let work = case.work();
         let limit = ceilings.limit(&work, self.memory.level(work.resident, threads));
-        let mut rounds = Vec::new();
-        let mut before = self.measure(limit, isa, threads);
-        for _ in 0..self.rounds {
-            let start = Instant::now();
-            (0..repeats).for_each(|_| placed.run());
-            let seconds = start.elapsed().as_secs_f64() / repeats as f64;
-            let after = self.measure(limit, isa, threads);
-            rounds.push((limit.amount(&work) / seconds, before.max(after), seconds));
-            before = after;
-        }
-        rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
-        let (achieved, ceiling, seconds) = rounds[rounds.len() / 2];
-        let fraction = |round: &(f64, f64, f64)| round.0 / round.1;
-        let row = Row {
-            case: case.id(),
-            kernel: case.op().into(),
-            shape: case.shape(),
-            dtype: case.dtype().to_string(),
-            mode: case.mode(),
-            isa,
-            threads,
-            work,
-            limit,
-            achieved,
-            ceiling,
-            seconds,
-            lowest: fraction(&rounds[0]),
-            highest: fraction(&rounds[rounds.len() - 1]),
-        };
+        let mut ceiling = limit.ceiling(&mut self.memory, isa, threads).expect("it was measured before");
+        let turns = turns(&mut ceiling, &mut || placed.run(), limit.amount(&work), self.plan);
+        let row = Row { case, isa, threads, limit, turns };
         row.print();
         Some(row)
     }
@@ -279,9 +201,12 @@ fn cases() -> Vec<(Box<dyn Workload>, usize)> {
         ("in_proj", [1, 2560, 10240], BF16, 1),
         ("in_proj", [1, 2560, 10240], F16, 1),
     ] {
-        cases.push((Box::new(Product::new(role, sizes, dtype)), sets));
+        let product = Product::new(role, sizes, dtype);
+        // a decode step finds no weight in a cache
+        let step = sizes[0] == 1 && sizes[1] * sizes[2] > 20 << 20;
+        cases.push((Box::new(if step { product.in_memory() } else { product }), sets));
     }
-    if harness::cpus().iter().any(|cpu| bf16_dot_peak(cpu.isa(), 1) > 0.0) {
+    if harness::cpus().iter().any(|cpu| bf16_dots(cpu.isa(), 1).is_some()) {
         for m in [512, 64, 8] {
             cases.push((Box::new(Product::new("in_proj", [m, 768, 3072], F32).bf16_dot()), 1));
         }
@@ -315,55 +240,53 @@ fn cases() -> Vec<(Box<dyn Workload>, usize)> {
     cases
 }
 
+/// Draws the picture of what was written, if there is Python.
+fn draw(target: &std::path::Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/comparisons/report.py");
+    let command = ["python3", script, "--draw"];
+    let drawn = std::process::Command::new(command[0]).args(&command[1..]).arg(target).status();
+    if !drawn.is_ok_and(|status| status.success()) {
+        println!("not drawn: {} {}", command.join(" "), target.display());
+    }
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let quick = harness::quick();
     let filter = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let mut bench = Bench { filter, rounds: if quick { 1 } else { 5 }, memory: Memory::new() };
+    let plan = match quick {
+        true => Plan { window: 0.01, total: 0.06, rounds: [3, 3] },
+        false => Plan { window: 0.015, total: 0.6, rounds: [7, 20] },
+    };
+    let mut bench = Bench { filter, plan, memory: Memory::new(), measured: Vec::new() };
     let mut threads = vec![1, harness::cpus()[0].threads()];
     threads.dedup();
     if quick {
         threads.drain(..threads.len() - 1);
     }
     let isas: Vec<Isa> = harness::cpus().iter().map(Cpu::isa).collect();
-
-    let mut ceilings = Vec::new();
-    let mut measured = Vec::new();
-    for &threads in &threads {
-        let mut bandwidth = Vec::new();
-        for level in Level::ALL {
-            for traffic in Traffic::ALL {
-                let rate = bench.memory.bandwidth(traffic, level, threads);
-                bandwidth.push((traffic, level, rate));
-                let name = Resource::Bandwidth(traffic, level).name();
-                measured.push(ceiling(&name, Memory::isa().name(), threads, rate, "GB/s"));
-            }
-        }
-        for &isa in &isas {
-            let known = Ceilings::measure(isa, threads, &bandwidth);
-            measured.extend(known.arithmetic());
-            ceilings.push(known);
-        }
-    }
-    let mut rows = Vec::new();
-    for (case, sets) in cases() {
+    let ceilings: Vec<Ceilings> =
+        threads.iter().flat_map(|&threads| bench.ceilings(&isas, threads)).collect();
+    let cases = cases();
+    let (mut rows, mut works) = (Vec::new(), Vec::new());
+    for (case, sets) in &cases {
+        works.push(work(&**case));
         for &threads in &threads {
             // the portable path has no vector instructions to count on
             for &isa in isas
                 .iter()
-                .take(if quick { 1 } else { sets })
+                .take(if quick { 1 } else { *sets })
                 .filter(|&&isa| isas.len() == 1 || isa != Isa::Portable)
             {
                 let cpu = Cpu::builder().isa(isa).threads(threads).build().expect("this CPU has it");
                 let known = ceilings.iter().find(|known| known.isa == isa && known.threads == threads);
-                rows.extend(bench.row(&*case, &cpu, known.expect("each pair is measured")));
+                rows.extend(bench.row(&**case, &cpu, known.expect("each pair is measured")));
             }
         }
     }
     let target = files::target_directory();
-    files::write_list(&target.join("ceilings.json"), &measured);
+    files::write_list(&target.join("ceilings.json"), &bench.measured);
     files::write_list(&target.join("roofline.json"), &rows.iter().map(Row::json).collect::<Vec<_>>());
-    let path = target.join("roofline.svg");
-    plot::draw(&path, &ceilings, &rows).unwrap_or_else(|error| panic!("cannot draw: {error}"));
-    println!("wrote {}", path.display());
+    files::write_list(&target.join("works.json"), &works);
+    draw(&target);
 }

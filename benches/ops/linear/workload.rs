@@ -9,6 +9,9 @@ use std::cell::OnceCell;
 /// Rows of the input that differ; row `i` is row `i % DISTINCT`. So the oracle needs these only.
 const DISTINCT: usize = 7;
 
+/// Bytes of all copies of a matrix that has to come from memory: about those of the 130m shape in f32.
+const IN_MEMORY: usize = 500_000_000;
+
 /// `m` tokens, `k` input features, `n` output features.
 pub struct Product {
     role: &'static str,
@@ -19,6 +22,8 @@ pub struct Product {
     epilogue: Epilogue,
     /// The format of the packed weights, if it is not that of their type.
     format: Option<WeightFormat>,
+    /// Copies of the weights that take turns, so that a run finds its own in memory and not in a cache.
+    copies: usize,
     /// Values and bounds of the distinct rows.
     oracle: OnceCell<(Vec<f32>, Vec<f64>)>,
 }
@@ -27,12 +32,18 @@ impl Product {
     /// `role` is `in_proj` for that op, or what the linear layer is in the model.
     pub fn new(role: &'static str, [m, k, n]: [usize; 3], weights: DType) -> Self {
         let epilogue = if role == "out_proj" { Epilogue::Residual } else { Epilogue::Store };
-        Self { role, m, k, n, weights, epilogue, format: None, oracle: OnceCell::new() }
+        Self { role, m, k, n, weights, epilogue, format: None, copies: 1, oracle: OnceCell::new() }
     }
 
     /// The same by bf16 dot products.
     pub fn bf16_dot(self) -> Self {
         Self { format: Some(WeightFormat::Bf16Pairs), ..self }
+    }
+
+    /// The same with weights from memory: so many copies that no cache keeps a share of them that counts.
+    pub fn in_memory(self) -> Self {
+        let bytes = self.k * self.n * self.weights.size();
+        Self { copies: IN_MEMORY.div_ceil(bytes), ..self }
     }
 
     fn rows(&self, cols: usize, rows: usize, seed: u64) -> Vec<f32> {
@@ -47,16 +58,20 @@ impl Product {
         rows: usize,
         absolute: bool,
         format: Option<WeightFormat>,
+        copies: usize,
     ) -> On<B> {
         let change = |values: Vec<f32>| if absolute { magnitudes(&values) } else { values };
-        let weight = with_element_type!(self.weights, W => {
+        let weights: Vec<B::Weights> = with_element_type!(self.weights, W => {
             let weight: Vec<W> = stored(self.n * self.k, 1);
             let weight = if absolute { magnitudes(&weight) } else { weight };
-            let weight = Rows::new(&weight[..], self.n, self.k).unwrap();
-            match format {
-                Some(format) => backend.pack_as(weight, format).unwrap(),
-                None => backend.pack(weight).unwrap(),
-            }
+            let copy = || {
+                let weight = Rows::new(&weight[..], self.n, self.k).unwrap();
+                match format {
+                    Some(format) => backend.pack_as(weight, format).unwrap(),
+                    None => backend.pack(weight).unwrap(),
+                }
+            };
+            (0..copies).map(|_| copy()).collect()
         }, else => unreachable!("no type of activations"));
         let input = backend.upload(&change(self.rows(self.k, rows, 2))).unwrap();
         // what a residual product adds to
@@ -69,7 +84,7 @@ impl Product {
         let outputs = outputs.iter().map(|output| backend.upload(output).unwrap()).collect();
         let (k, n, epilogue) = (self.k, self.n, self.epilogue);
         let backend = backend.clone();
-        On { backend, rows, k, n, epilogue, weight, input, outputs, workspace: Default::default() }
+        On { backend, rows, k, n, epilogue, weights, turn: 0, input, outputs, workspace: Default::default() }
     }
 }
 
@@ -79,7 +94,8 @@ struct On<B: Backend> {
     k: usize,
     n: usize,
     epilogue: Epilogue,
-    weight: B::Weights,
+    weights: Vec<B::Weights>,
+    turn: usize,
     input: B::Buffer<f32>,
     /// Two of an `in_proj`.
     outputs: Vec<B::Buffer<f32>>,
@@ -89,12 +105,14 @@ struct On<B: Backend> {
 impl<B: Backend> Prepared for On<B> {
     fn run(&mut self) {
         let (backend, rows) = (&self.backend, self.rows);
+        self.turn = (self.turn + 1) % self.weights.len();
+        let weight = &self.weights[self.turn];
         let input = Rows::new(backend.view(&self.input), rows, self.k).unwrap();
         match &mut self.outputs[..] {
             [x, z] => {
                 let args = InProj::<B, f32, 2> {
                     input,
-                    weight: &self.weight,
+                    weight,
                     bias: None,
                     outputs: [
                         Rows::new(backend.view_mut(x), rows, self.n / 2).unwrap(),
@@ -106,7 +124,7 @@ impl<B: Backend> Prepared for On<B> {
             outputs => {
                 let args = Linear::<B, f32, f32> {
                     input,
-                    weight: &self.weight,
+                    weight,
                     bias: None,
                     epilogue: self.epilogue,
                     output: Rows::new(backend.view_mut(&mut outputs[0]), rows, self.n).unwrap(),
@@ -161,19 +179,19 @@ impl Workload for Product {
             exps: 0.0,
             read,
             written,
-            resident: read + written - residual,
+            resident: (read + written - residual) * self.copies as f64,
         }
     }
 
     fn place(&self, cpu: &Cpu) -> Box<dyn Prepared> {
-        Box::new(self.on(cpu, self.m, false, self.format))
+        Box::new(self.on(cpu, self.m, false, self.format, self.copies))
     }
 
     /// One rounding per step of the sum, each at most that of the sum of the magnitudes.
     fn check(&self, found: &[f32]) -> Result<(), String> {
         let (expected, bounds) = self.oracle.get_or_init(|| {
             let run = |absolute| {
-                let mut on = self.on(&Reference, DISTINCT.min(self.m), absolute, None);
+                let mut on = self.on(&Reference, DISTINCT.min(self.m), absolute, None, 1);
                 on.run();
                 on.outputs()
             };

@@ -37,6 +37,15 @@ pub const PRODUCTS: [(&str, usize, usize, usize); 8] = [
     ("lm_head_m1", 1, 768, 50280),
 ];
 
+/// A crate's name with the version that it was built from.
+pub fn version_of(name: &str) -> String {
+    let (_, after) =
+        include_str!("../Cargo.lock").split_once(&format!("name = \"{name}\"\n")).expect("it is a peer");
+    let version =
+        after.lines().next().and_then(|line| line.strip_prefix("version = ")).expect("every crate has one");
+    format!("{name} {}", version.trim_matches('"'))
+}
+
 /// A named piece of work, and the units that one call does.
 pub type Work = (String, Box<dyn FnMut()>, f64);
 

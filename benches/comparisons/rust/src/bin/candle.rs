@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba::{Config, Model, State};
-use mamba_kernels_peers::{Work, arguments, check_tokens, prompt, serve};
+use mamba_kernels_peers::{Work, arguments, check_tokens, prompt, serve, version_of};
 use std::rc::Rc;
 
 fn main() {
@@ -32,5 +32,5 @@ fn main() {
         ("prefill".into(), Box::new(move || _ = prefill(&prompt(32))), 32.0),
         ("decode".into(), Box::new(move || _ = decode(&prompt(16))), 16.0),
     ];
-    serve("candle-transformers 0.11.1", work, move || Some(run(&check_tokens())[..16].to_vec()));
+    serve(&version_of("candle-transformers"), work, move || Some(run(&check_tokens())[..16].to_vec()));
 }

@@ -2,7 +2,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use mamba_kernels_peers::{PRODUCTS, Work, arguments, serve, values};
+use mamba_kernels_peers::{PRODUCTS, Work, arguments, serve, values, version_of};
 
 fn main() {
     let (threads, library) = arguments();
@@ -50,6 +50,5 @@ fn main() {
         };
         (name.into(), run, 1.0)
     });
-    let version = if use_gemm { "gemm 0.19.0" } else { "faer 0.24.4" };
-    serve(version, work.collect(), || None);
+    serve(&version_of(if use_gemm { "gemm" } else { "faer" }), work.collect(), || None);
 }
