@@ -21,6 +21,8 @@ pub struct Caches {
     pub l3: usize,
     /// See [`Caches::l3`].
     pub l3_cpus: usize,
+    /// The CPUs that this process may use. To ask the system takes longer than a small call of an op.
+    pub(in crate::cpu) process_cpus: usize,
 }
 
 /// A cache: its bytes, and the CPUs that share it.
@@ -52,7 +54,8 @@ impl Caches {
             (size, cpus.clamp(1, MOST_CPUS))
         };
         let [(l1, _), (l2, l2_cpus), (l3, l3_cpus)] = [level(0), level(1), level(2)];
-        Self { l1, l2, l2_cpus, l3, l3_cpus }
+        let process_cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        Self { l1, l2, l2_cpus, l3, l3_cpus, process_cpus }
     }
 
     /// The part of the L2 cache that a thread has to itself if every CPU has a thread.
@@ -62,9 +65,9 @@ impl Caches {
 
     /// The part of the L3 cache that this process has, if others use the CPUs that it may not use. 0 without one.
     pub(in crate::cpu) fn l3_of_this_process(self) -> usize {
-        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        let share = self.l3 as u128 * cpus.min(self.l3_cpus) as u128 / self.l3_cpus.max(1) as u128;
-        share as usize
+        // first divided: the product of both may not fit
+        let cpus = self.process_cpus.clamp(1, self.l3_cpus.max(1));
+        if cpus >= self.l3_cpus { self.l3 } else { self.l3 / self.l3_cpus * cpus }
     }
 }
 
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn of_this_machine_they_are_possible() {
-        let Caches { l1, l2, l2_cpus, l3, l3_cpus } = Caches::of_this_machine();
+        let Caches { l1, l2, l2_cpus, l3, l3_cpus, .. } = Caches::of_this_machine();
         assert!(POSSIBLE[0].contains(&l1) && POSSIBLE[1].contains(&l2), "{l1} {l2}");
         assert!(l3 == 0 || POSSIBLE[2].contains(&l3), "{l3}");
         assert!(l2_cpus >= 1 && l3_cpus >= 1);
@@ -241,8 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_shared_caches() {
+        let caches = Caches { l1: 1, l2: 2 << 20, l2_cpus: 2, l3: 32 << 20, l3_cpus: 16, process_cpus: 4 };
+        assert_eq!((caches.l2_of_a_cpu(), caches.l3_of_this_process()), (1 << 20, 8 << 20));
+        for (process_cpus, part) in [(0, 2 << 20), (16, 32 << 20), (64, 32 << 20)] {
+            assert_eq!(Caches { process_cpus, ..caches }.l3_of_this_process(), part);
+        }
+        assert_eq!(Caches { l2_cpus: 0, l3_cpus: 0, ..caches }.l3_of_this_process(), 32 << 20);
+    }
+
+    #[test]
     fn in_words() {
-        let caches = Caches { l1: 48 << 10, l2: 1280 << 10, l2_cpus: 2, l3: 48 << 20, l3_cpus: 32 };
+        let (l1, l2, l3) = (48 << 10, 1280 << 10, 48 << 20);
+        let caches = Caches { l1, l2, l2_cpus: 2, l3, l3_cpus: 32, process_cpus: 2 };
         let expected = "L1 48 KiB, L2 1.25 MiB shared by 2 CPUs, L3 48 MiB shared by 32 CPUs";
         assert_eq!(caches.to_string(), expected);
         assert_eq!(Caches::new([None; 3]).to_string(), "L1 32 KiB, L2 256 KiB, no L3");
