@@ -60,7 +60,7 @@ impl Caches {
 
     /// The part of the L2 cache that a thread has to itself if every CPU has a thread.
     pub(in crate::cpu) fn l2_of_a_cpu(self) -> usize {
-        self.l2 / self.l2_cpus.max(1)
+        if self.l2_cpus <= 1 { self.l2 } else { self.l2 / self.l2_cpus }
     }
 
     /// The part of the L3 cache that this process has, if others use the CPUs that it may not use. 0 without one.
