@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::arrays::{Batch, Rows};
     use crate::backend::Backend;
-    use crate::cpu::Isa;
+    use crate::cpu::machine::isa::Isa;
     use crate::ops::Activation;
 
     /// Caches of no and of unlimited size: all outputs are stored past the caches, or none.

@@ -202,7 +202,7 @@ impl Product<'_> {
 mod tests {
     use super::*;
     use crate::backend::Backend;
-    use crate::cpu::Isa;
+    use crate::cpu::machine::isa::Isa;
     use crate::ops::{Epilogue, Linear};
     use half::bf16;
 
