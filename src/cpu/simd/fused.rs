@@ -91,7 +91,7 @@ mod tests {
             2 => fraction,
             3 => fraction | exponent(100, 50),
             4 => fraction & 0xffff_0000 | exponent(50, 60),
-            5 => 1 << (bits % 31) | 1 << (kind >> 8) % 24,
+            5 => 1 << (bits % 31) | 1 << ((kind >> 8) % 24),
             6 => fraction | exponent(56, 12),
             7 => fraction | exponent(1, 30),
             _ => SPECIAL[bits as usize % SPECIAL.len()].to_bits(),
