@@ -52,6 +52,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An [`Error::Argument`], for ops and bindings outside this crate too.
+    #[cold]
     pub fn argument(
         op: &'static str,
         argument: &'static str,
@@ -62,7 +63,9 @@ impl Error {
     }
 }
 
-/// One size that must equal another: `expected` says in words what the number is.
+/// One size that must equal another: `expected` says in words what the number is. The comparison is inlined: a small
+/// call has a dozen of them.
+#[inline(always)]
 pub(crate) fn expect_size(
     op: &'static str,
     argument: &'static str,
@@ -70,15 +73,24 @@ pub(crate) fn expect_size(
     expected: usize,
     found: usize,
 ) -> Result<()> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Error::argument(op, argument, format_args!("{what} = {expected}"), found))
+    if expected == found { Ok(()) } else { Err(wrong_size(op, argument, what, expected, found)) }
+}
+
+#[cold]
+#[inline(never)]
+fn wrong_size(op: &'static str, argument: &'static str, what: &str, expected: usize, found: usize) -> Error {
+    Error::argument(op, argument, format_args!("{what} = {expected}"), found)
 }
 
 /// The product of `sizes`, or an error if it does not fit in 64 bits.
+#[inline]
 pub(crate) fn checked_product(op: &'static str, argument: &'static str, sizes: &[usize]) -> Result<usize> {
-    sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).ok_or_else(|| {
-        Error::argument(op, argument, "a size that fits in memory", format_args!("the product of {sizes:?}"))
-    })
+    let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    product.ok_or_else(|| too_large(op, argument, sizes))
+}
+
+#[cold]
+#[inline(never)]
+fn too_large(op: &'static str, argument: &'static str, sizes: &[usize]) -> Error {
+    Error::argument(op, argument, "a size that fits in memory", format_args!("the product of {sizes:?}"))
 }

@@ -20,7 +20,8 @@ pub enum WeightFormat {
     /// Pairs of bf16 numbers, multiplied as bf16 dot products and summed in f32. Inexact, and available on the CPU.
     ///
     /// It has twice the throughput of exact products on a CPU with AVX512-BF16, and half the bytes of f32 weights on
-    /// any. Where the instruction has to be emulated it is slower than exact products.
+    /// any. On other CPUs the instruction is emulated, which takes about three times as long as exact products:
+    /// [`Cpu::emulates`](crate::Cpu::emulates) tells.
     ///
     /// Inputs and weights are rounded to bf16, ties to even; subnormals count as zero. Then, for each output, two
     /// products at a time: `sum = fma(input[k + 1], weight[k + 1], sum)` and `sum = fma(input[k], weight[k], sum)`

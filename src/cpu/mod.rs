@@ -13,6 +13,7 @@ mod simd;
 
 pub use crate::ops::ScanOrder;
 pub use linear::PackedWeights;
+pub use machine::caches::Caches;
 pub use machine::cpu::{Cpu, CpuBuilder};
 pub use machine::isa::{ISA_VARIABLE, Isa, Level};
 pub use machine::workspace::Workspace;

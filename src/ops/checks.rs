@@ -3,6 +3,7 @@
 use crate::arrays::{Batch, Error, Result, checked_product, expect_size};
 
 /// A batch must cover the rows of an op's arrays.
+#[inline]
 pub(super) fn expect_tokens(op: &'static str, batch: &Batch, rows: usize) -> Result<()> {
     expect_size(op, "batch", "the rows of the input", rows, batch.tokens())
 }

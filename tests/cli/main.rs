@@ -170,6 +170,36 @@ fn info_lists_the_backends() {
     }
 }
 
+#[test]
+fn info_shows_caches_and_what_is_emulated() {
+    for isa in mamba_kernels::cpu::Isa::available() {
+        let info = text(mamba(&["info"]).env(mamba_kernels::cpu::ISA_VARIABLE, isa.name()).output().unwrap());
+        let cpu = mamba_kernels::Cpu::builder().isa(isa).build().unwrap();
+        assert!(info.contains(&format!("caches: {}", cpu.caches())), "{info}");
+        let emulated = info.contains("--bf16-products: emulated");
+        assert_eq!(emulated, cpu.emulates(mamba_kernels::WeightFormat::Bf16Pairs), "{info}");
+    }
+}
+
+#[test]
+fn emulated_products_are_announced() {
+    let run = |isa: &str, more: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("logits.safetensors");
+        let arguments = [&["logits", "--tokens", "1,2", "--out", out.to_str().unwrap()], more].concat();
+        let output = mamba(&arguments).env(mamba_kernels::cpu::ISA_VARIABLE, isa).output().unwrap();
+        let errors = errors(&output);
+        assert_eq!(text(output), "");
+        errors.lines().filter(|line| line.starts_with("warning: ")).count()
+    };
+    for isa in mamba_kernels::cpu::Isa::available() {
+        let cpu = mamba_kernels::Cpu::builder().isa(isa).build().unwrap();
+        let emulates = cpu.emulates(mamba_kernels::WeightFormat::Bf16Pairs);
+        assert_eq!(run(isa.name(), &["--bf16-products"]), usize::from(emulates), "{isa}");
+        assert_eq!(run(isa.name(), &[]), 0, "{isa}");
+    }
+}
+
 /// The logits that the command writes with these arguments, and their shape.
 fn logits(dir: &Path, arguments: &[&str]) -> (Vec<f32>, Vec<usize>) {
     let out = dir.join("logits.safetensors");

@@ -21,7 +21,8 @@ pub struct ModelArgs {
     /// Threads of the cpu backend. Without it, one per core
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// Multiply matrices in bf16 on the cpu backend: inexact, faster on CPUs with AVX512-BF16
+    /// Multiply matrices in bf16 on the cpu backend: inexact, and faster on CPUs with AVX512-BF16 only. `mamba info`
+    /// says whether this CPU emulates it, which is slower than exact products
     #[arg(long)]
     bf16_products: bool,
 }
@@ -42,7 +43,19 @@ impl ModelArgs {
             return Err(Usage(format!("--bf16-products is for the cpu backend, not for {name}")).into());
         }
         match name {
-            "cpu" => task.run(self.cpu()?),
+            "cpu" => {
+                let cpu = self.cpu()?;
+                if self.bf16_products && cpu.emulates(WeightFormat::Bf16Pairs) {
+                    let isa = cpu.isa();
+                    // if standard error is closed, nobody reads it
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "warning: {isa} vectors have no bf16 dot products on this CPU: --bf16-products emulates them, \
+                         which is slower than without it"
+                    );
+                }
+                task.run(cpu)
+            }
             "reference" => task.run(Reference),
             #[cfg(feature = "cuda")]
             "cuda" => task.run(mamba_kernels::Cuda::new()?),

@@ -14,6 +14,7 @@
 
 use super::kernel::{Conv, ConvJob, conv};
 use crate::arrays::{DType, Element, Result};
+use crate::cpu::machine::caches::Caches;
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::machine::split::{RaggedSplit, Split, sequence_at};
@@ -23,8 +24,9 @@ use crate::ops::CausalConv1d;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Outputs of at least this many bytes are written with non-temporal stores.
-const NONTEMPORAL_BYTES: usize = 8 << 20;
+/// Outputs of at least this part of the L3 cache are written with non-temporal stores: as much again is read, and what
+/// the next op reads beside it would leave less than half of the output there.
+const NONTEMPORAL: usize = 4;
 
 /// Fewest rows that are worth a task of their own: each task reads the rows before its own again.
 const ROWS_PER_TASK: usize = 16;
@@ -32,13 +34,19 @@ const ROWS_PER_TASK: usize = 16;
 /// Fewest elements that are worth a task of their own.
 const ELEMENTS_PER_TASK: usize = 1 << 14;
 
+/// The bytes of an output that is written with non-temporal stores: never one that fits in the L2 cache.
+fn nontemporal_bytes(caches: Caches) -> usize {
+    (caches.l3_of_this_process() / NONTEMPORAL).max(caches.l2)
+}
+
 pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_, Cpu, T>) -> Result<()> {
     let shape = args.validate()?;
     let lanes = lanes(cpu.isa);
     let bytes = shape.tokens.saturating_mul(shape.channels).saturating_mul(size_of::<T>());
     // only f32 has non-temporal stores of whole vectors; all rows must start at the same place in a vector
-    let nontemporal =
-        T::DTYPE == DType::F32 && bytes >= NONTEMPORAL_BYTES && args.output.stride().is_multiple_of(lanes);
+    let nontemporal = T::DTYPE == DType::F32
+        && bytes >= nontemporal_bytes(cpu.caches)
+        && args.output.stride().is_multiple_of(lanes);
     let shared = Shared::new(Conv {
         channels: shape.channels,
         d_conv: shape.d_conv,
@@ -104,4 +112,57 @@ pub(in crate::cpu) fn causal_conv1d<T: Element>(cpu: &Cpu, args: CausalConv1d<'_
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrays::{Batch, Rows};
+    use crate::backend::Backend;
+    use crate::cpu::machine::isa::Isa;
+    use crate::ops::Activation;
+
+    /// Caches of no and of unlimited size: all outputs are stored past the caches, or none.
+    #[test]
+    fn bits_do_not_depend_on_the_caches() {
+        let (tokens, stride) = (75, 112);
+        let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.5;
+        let [input, weight] =
+            [tokens * stride, 4 * stride].map(|len| (0..len).map(number).collect::<Vec<_>>());
+        for isa in Isa::available() {
+            let mut cpu = Cpu::builder().isa(isa).threads(2).build().unwrap();
+            // rows that start at a vector, and inside of one
+            for (offset, channels) in [(0, stride), (3, 101)] {
+                let run = |cpu: &Cpu| -> Vec<u32> {
+                    let mut output = vec![7.0f32; tokens * stride];
+                    let args = CausalConv1d::<Cpu, f32> {
+                        input: Rows::strided(&input[..], offset, tokens, channels, stride).unwrap(),
+                        weight: &weight[..4 * channels],
+                        bias: None,
+                        activation: Activation::Silu,
+                        batch: &Batch::single(tokens),
+                        state: None,
+                        output: Rows::strided(&mut output[..], offset, tokens, channels, stride).unwrap(),
+                    };
+                    cpu.causal_conv1d(args, &mut Default::default()).unwrap();
+                    output.into_iter().map(f32::to_bits).collect()
+                };
+                cpu.caches = Caches { l2: usize::MAX, ..cpu.caches };
+                let expected = run(&cpu);
+                for (l3, l3_cpus) in [(0, 1), (usize::MAX, 1), (1000, 0), (4000, 4096)] {
+                    for l2 in [0, usize::MAX] {
+                        cpu.caches = Caches { l2, l3, l3_cpus, ..cpu.caches };
+                        assert!(run(&cpu) == expected, "{isa}, L2 {l2}, L3 {l3} of {l3_cpus}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_past_the_caches_are_a_part_of_the_l3() {
+        let caches = Caches { l2: 1 << 20, l3: 32 << 20, l3_cpus: 1, ..Caches::of_this_machine() };
+        assert_eq!(nontemporal_bytes(caches), 8 << 20);
+        assert_eq!(nontemporal_bytes(Caches { l3: 0, ..caches }), 1 << 20);
+    }
 }

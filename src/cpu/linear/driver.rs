@@ -7,6 +7,7 @@ use super::inputs::{ConvertJob, WatchJob, convert, watch};
 use super::packing::PackedWeights;
 use super::tile::{MAX_ROWS, TileJob, max_rows};
 use crate::arrays::{DType, Element, Error, Result, Rows, checked_product};
+use crate::cpu::machine::caches::Caches;
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::machine::split::{Split, split_range, tasks_for};
@@ -16,10 +17,14 @@ use crate::cpu::simd::dispatch::registers;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-/// Rows whose converted inputs are held at once.
+/// Rows whose converted inputs are held at once. Weights are read again for each such block: the 512 multiply-adds of a
+/// weight take some 30 cycles even with AVX-512, reading it from memory takes one or two.
 const ROWS_PER_BLOCK: usize = 512;
-/// Bytes of inputs that a thread goes through for one panel of weights: what stays in its L2 cache.
-const CACHED_INPUT_BYTES: usize = 384 << 10;
+/// Of a thread's L2 cache, the part that is for the inputs that it goes through for one panel of weights. The rest is for
+/// the panel, which streams through, and for the outputs.
+const CACHED_INPUTS: (usize, usize) = (3, 8);
+/// Fewest bytes of inputs for which a panel is worth reading once more.
+const LEAST_INPUT_BYTES: usize = 64 << 10;
 /// Fewest elements that are worth a task of their own: to convert, and to multiply.
 const ELEMENTS_PER_TASK: usize = 1 << 14;
 const PRODUCTS_PER_TASK: usize = 1 << 16;
@@ -33,6 +38,8 @@ struct Product<'a> {
     registers: usize,
     /// The micro-kernel of the weight's format on the CPU's instruction set.
     tile: unsafe fn(&TileJob<'_>),
+    /// Bytes of inputs that a thread goes through for one panel of weights.
+    cached_inputs: usize,
     /// Rows of this block, and the row of the outputs that the first of them is.
     rows: usize,
     first: usize,
@@ -79,7 +86,9 @@ unsafe fn product_of(
     let (form, tile) = with_format!(weight.format, F => (F::INPUT, F::tile(cpu.isa)));
     let (columns, steps) = (weight.cols, weight.steps());
     let registers = registers(cpu.isa);
-    let product = Product { weight, finish, registers, tile, rows: tokens, first: 0, inputs: input };
+    let cached_inputs = cached_inputs(cpu.caches);
+    let product =
+        Product { weight, finish, registers, tile, cached_inputs, rows: tokens, first: 0, inputs: input };
     let in_place = input_type == DType::F32 && form == InputForm::F32;
     // SAFETY: the input has these rows (1).
     if in_place && !unsafe { any_subnormal(cpu, input, tokens, columns) } {
@@ -126,6 +135,11 @@ unsafe fn any_subnormal(cpu: &Cpu, input: RowPtr, tokens: usize, columns: usize)
     seen.into_inner()
 }
 
+fn cached_inputs(caches: Caches) -> usize {
+    let (part, of) = CACHED_INPUTS;
+    (caches.l2_of_a_cpu() / of * part).max(LEAST_INPUT_BYTES)
+}
+
 impl Product<'_> {
     /// The product of a block of rows with all weights.
     ///
@@ -159,7 +173,7 @@ impl Product<'_> {
     unsafe fn tiles(&self, rows: Range<usize>, panels: Range<usize>) {
         let weight = self.weight;
         let steps = weight.steps();
-        let cached = (CACHED_INPUT_BYTES / (4 * steps.max(1))).max(MAX_ROWS);
+        let cached = (self.cached_inputs / (4 * steps.max(1))).max(MAX_ROWS);
         let blocks = rows.len().div_ceil(cached);
         for block in 0..blocks {
             let block = split_range(rows.len(), MAX_ROWS, blocks, block);
@@ -174,7 +188,8 @@ impl Product<'_> {
                 let mut row = rows.start + block.start;
                 while row < end {
                     // as few tiles as possible, of about the same height: a low one has too few dependency chains
-                    let height = (end - row).div_ceil((end - row).div_ceil(most));
+                    let left = end - row;
+                    let height = if left <= most { left } else { left.div_ceil(left.div_ceil(most)) };
                     let (output_row, no_target) = (self.first + row, (std::ptr::null_mut(), 0));
                     // SAFETY: the row is within the block and the output (1, 2), which takes all columns of the panel if
                     // it is direct. The panel has `steps` rows of `width` units; a tile has at most `most` rows.
@@ -201,5 +216,54 @@ impl Product<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::cpu::machine::isa::Isa;
+    use crate::ops::{Epilogue, Linear};
+    use half::bf16;
+
+    fn run<T: Element>(cpu: &Cpu, input: &[T], weight: &[f32], [m, k, n]: [usize; 3]) -> Vec<u32> {
+        let weight = cpu.pack(Rows::new(weight, n, k).unwrap()).unwrap();
+        let mut output = vec![0.0f32; m * n];
+        let args = Linear::<Cpu, T, f32> {
+            input: Rows::new(input, m, k).unwrap(),
+            weight: &weight,
+            bias: None,
+            epilogue: Epilogue::Store,
+            output: Rows::new(&mut output[..], m, n).unwrap(),
+        };
+        cpu.linear(args, &mut Workspace::default()).unwrap();
+        output.into_iter().map(f32::to_bits).collect()
+    }
+
+    /// Caches of no, odd and unlimited size: blocks of a tile, of an odd number of rows, and of all of them.
+    #[test]
+    fn bits_do_not_depend_on_the_caches() {
+        let shape @ [m, k, n] = [61, 2003, 50];
+        let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.5;
+        let [input, weight] = [m * k, n * k].map(|len| (0..len).map(number).collect::<Vec<f32>>());
+        let narrow: Vec<bf16> = input.iter().map(|&x| bf16::from_f32(x)).collect();
+        for isa in Isa::available() {
+            let mut cpu = Cpu::builder().isa(isa).threads(2).build().unwrap();
+            let both = |cpu: &Cpu| (run(cpu, &input, &weight, shape), run(cpu, &narrow, &weight, shape));
+            let expected = both(&cpu);
+            for (l2, l2_cpus) in [(0, 1), (1, 0), (300 << 10, 2), (777_777, 1), (usize::MAX, 1)] {
+                cpu.caches = Caches { l2, l2_cpus, ..cpu.caches };
+                assert!(both(&cpu) == expected, "{isa}, L2 {l2} of {l2_cpus}");
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_take_their_part_of_the_cache() {
+        let caches = Caches { l2: 1 << 20, l2_cpus: 1, ..Caches::of_this_machine() };
+        assert_eq!(cached_inputs(caches), 384 << 10);
+        assert_eq!(cached_inputs(Caches { l2_cpus: 2, ..caches }), 192 << 10);
+        assert_eq!(cached_inputs(Caches { l2: 0, ..caches }), LEAST_INPUT_BYTES);
     }
 }

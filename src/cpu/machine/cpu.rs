@@ -1,9 +1,10 @@
 //! [`Cpu`]: the backend's handle, and what it is made from.
 
+use super::caches::Caches;
 use super::isa::{Isa, Level, Supported};
 use super::threads::Threads;
 use super::weight_arena::WeightArena;
-use crate::arrays::{Error, Result};
+use crate::arrays::{Error, Result, WeightFormat};
 use crate::ops::ScanOrder;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct Cpu {
     pub(in crate::cpu) isa: Supported,
     pub(in crate::cpu) scan_order: ScanOrder,
+    pub(in crate::cpu) caches: Caches,
     pub(in crate::cpu) threads: Arc<Threads>,
     pub(in crate::cpu) arena: Arc<WeightArena>,
 }
@@ -91,7 +93,8 @@ impl Cpu {
     }
 
     fn with(isa: Supported, threads: usize, scan_order: ScanOrder) -> Self {
-        Self { isa, scan_order, threads: Arc::new(Threads::new(threads)), arena: Arc::default() }
+        let caches = Caches::of_this_machine();
+        Self { isa, scan_order, caches, threads: Arc::new(Threads::new(threads)), arena: Arc::default() }
     }
 
     /// Chooses instruction set and threads.
@@ -117,6 +120,20 @@ impl Cpu {
     /// How the selective scan goes through time.
     pub fn scan_order(&self) -> ScanOrder {
         self.scan_order
+    }
+
+    /// The caches that the sizes of blocks follow from.
+    pub fn caches(&self) -> Caches {
+        self.caches
+    }
+
+    /// Whether products with weights of this format run on instructions that stand in for one that this CPU, or the
+    /// instruction set in use, lacks: then they have the same bits as with it, and take longer than exact products.
+    pub fn emulates(&self, format: WeightFormat) -> bool {
+        match format {
+            WeightFormat::Bf16Pairs => !self.levels().any(Level::has_bf16_dot),
+            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => false,
+        }
     }
 
     /// One line that names instruction set, levels, threads and inexact modes.

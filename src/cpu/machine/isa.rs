@@ -111,6 +111,14 @@ macro_rules! detection {
                 }
             }
 
+            /// Whether it has dot products of bf16 pairs.
+            pub(in crate::cpu) fn has_bf16_dot(self) -> bool {
+                let capability = match self {
+                    $($($(Level::$Level => stringify!($Capability),)*)*)*
+                };
+                capability == "Bf16Dot"
+            }
+
             /// Whether this CPU has it, and the instruction set that it extends.
             pub fn is_available(self) -> bool {
                 self.isa().is_available() && match self {

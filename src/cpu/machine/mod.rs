@@ -1,6 +1,7 @@
 //! What the kernels need of the machine: instruction sets, threads, memory, and how work is divided.
 
 pub(in crate::cpu) mod aligned;
+pub(in crate::cpu) mod caches;
 pub(in crate::cpu) mod cpu;
 pub(in crate::cpu) mod isa;
 pub(in crate::cpu) mod row_ptr;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 /// The number of tasks that work is divided into: `work` in any measure, of which `worth` is worth a task, and at most
 /// `most` tasks.
+#[inline]
 pub(in crate::cpu) fn tasks_for(work: usize, worth: usize, most: usize) -> usize {
     work.div_ceil(worth).min(most)
 }
@@ -18,6 +19,7 @@ pub(in crate::cpu) struct Split {
 
 impl Split {
     /// See [`tasks_for`].
+    #[inline]
     pub fn new(work: usize, worth: usize, most: usize, len: usize, unit: usize) -> Self {
         Self { len, unit, tasks: tasks_for(work, worth, most).min(len.div_ceil(unit)) }
     }
@@ -82,7 +84,14 @@ impl<'a> RaggedSplit<'a> {
 
     /// The sequence and the unit that the task after this border starts with.
     fn border(&self, index: usize) -> (usize, usize) {
-        let at = (self.length() as u128 * index as u128 / self.tasks.max(1) as u128) as usize;
+        // the ends of the line, without divisions: all that a small call has
+        if index == 0 {
+            return (0, 0);
+        }
+        if index == self.tasks {
+            return (self.offsets.len() - 1, 0);
+        }
+        let at = (self.length() as u128 * index as u128 / self.tasks as u128) as usize;
         let sequence = sequence_at(self.offsets, at / self.units.max(1));
         let Some(&end) = self.offsets.get(sequence + 1) else { return (sequence, 0) };
         let start = self.offsets[sequence];
@@ -98,6 +107,9 @@ pub(in crate::cpu) fn sequence_at(offsets: &[usize], token: usize) -> usize {
 
 /// Range `index` of `0..len` cut into `count` ranges that start at multiples of `unit`.
 pub(in crate::cpu) fn split_range(len: usize, unit: usize, count: usize, index: usize) -> Range<usize> {
+    if count == 1 {
+        return 0..len; // the usual case of a small call, without divisions
+    }
     let units = len.div_ceil(unit);
     let border = |i: usize| (units * i / count * unit).min(len);
     border(index)..border(index + 1)

@@ -6,6 +6,7 @@ mod avx2;
 mod avx512;
 mod bf16_dot;
 pub(in crate::cpu) mod dispatch;
+mod fused;
 mod load_store;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -88,17 +88,21 @@ impl<B: Memory, T: Element> SelectiveScan<'_, B, T> {
         }
         let d_state = states / channels;
         let grouped = checked_product(OP, "b", &[n_groups, d_state])?;
-        let (wide, narrow) = (("channels", channels), ("n_groups * d_state columns", grouped));
-        let activations = [("delta", &self.delta, wide), ("b", &self.b, narrow), ("c", &self.c, narrow)];
-        for (name, rows, (what, cols)) in activations.into_iter().chain(self.z.iter().map(|z| ("z", z, wide)))
-        {
+        let rows_of = |name, rows: &Rows<B::View<'_, T>>, what, cols| {
             expect_size(OP, name, "rows of u", tokens, rows.rows())?;
-            expect_size(OP, name, what, cols, rows.cols())?;
+            expect_size(OP, name, what, cols, rows.cols())
+        };
+        rows_of("delta", &self.delta, "channels", channels)?;
+        rows_of("b", &self.b, "n_groups * d_state columns", grouped)?;
+        rows_of("c", &self.c, "n_groups * d_state columns", grouped)?;
+        if let Some(z) = &self.z {
+            rows_of("z", z, "channels", channels)?;
         }
-        for (name, vector) in [("d", &self.d), ("delta_bias", &self.delta_bias)] {
-            if let Some(vector) = vector {
-                expect_size(OP, name, "channels", channels, vector.elements())?;
-            }
+        if let Some(d) = &self.d {
+            expect_size(OP, "d", "channels", channels, d.elements())?;
+        }
+        if let Some(bias) = &self.delta_bias {
+            expect_size(OP, "delta_bias", "channels", channels, bias.elements())?;
         }
         expect_tokens(OP, self.batch, tokens)?;
         if let Some(state) = &self.state {
