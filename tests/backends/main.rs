@@ -9,6 +9,8 @@ mod harness;
 #[macro_use]
 mod ops;
 mod properties;
+#[path = "../shared/float_mode.rs"]
+mod float_mode;
 #[path = "../shared/skip.rs"]
 mod skip;
 
@@ -50,6 +52,7 @@ macro_rules! rowwise {
             every_op::equals_contract_bits<$case>,
             every_op::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::any_rows_give_the_same_bits<$case>,
             every_op::refuses_wrong_arguments<$case>,
         }
@@ -57,6 +60,7 @@ macro_rules! rowwise {
     (oracle $make:ident($name:literal) $case:ident) => {
         properties! { $make($name):
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::refuses_wrong_arguments<$case>,
         }
     };
@@ -66,6 +70,7 @@ macro_rules! rowwise {
             inexact::equals_stated_bits<$case>,
             inexact::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::any_rows_give_the_same_bits<$case>,
         }
     };
@@ -86,6 +91,7 @@ macro_rules! sequential {
     (oracle $make:ident($name:literal) $case:ident) => {
         properties! { $make($name):
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             sequential::any_batch_gives_the_same_bits<$case>,
             sequential::padding_gives_zeros_and_touches_no_state<$case>,
             sequential::later_inputs_change_no_earlier_output<$case>,
@@ -98,6 +104,7 @@ macro_rules! sequential {
             inexact::equals_stated_bits<$case>,
             inexact::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             sequential::any_batch_gives_the_same_bits<$case>,
             sequential::padding_gives_zeros_and_touches_no_state<$case>,
             sequential::later_inputs_change_no_earlier_output<$case>,

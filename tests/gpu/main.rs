@@ -32,6 +32,8 @@ mod properties;
 mod random_model;
 mod record;
 mod sanitize;
+#[path = "../shared/float_mode.rs"]
+mod float_mode;
 #[path = "../shared/skip.rs"]
 mod skip;
 mod target;
