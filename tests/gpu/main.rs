@@ -22,6 +22,8 @@
 mod ops;
 
 mod bits;
+#[path = "../shared/float_mode.rs"]
+mod float_mode;
 #[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
 #[path = "../backends/harness/mod.rs"]
 mod harness;
@@ -32,8 +34,6 @@ mod properties;
 mod random_model;
 mod record;
 mod sanitize;
-#[path = "../shared/float_mode.rs"]
-mod float_mode;
 #[path = "../shared/skip.rs"]
 mod skip;
 mod target;

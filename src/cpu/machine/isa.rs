@@ -235,7 +235,10 @@ mod tests {
         assert_eq!(Supported::named(OsString::new()).unwrap(), Supported::best());
         assert_eq!(Supported::named("portable".into()).unwrap().isa(), Isa::Portable);
         let error = Supported::named("sse".into()).unwrap_err().to_string();
-        assert!(error.contains("MAMBA_KERNELS_ISA=sse is not one of avx512, avx2, neon, portable"), "{error}");
+        assert!(
+            error.contains("MAMBA_KERNELS_ISA=sse is not one of avx512, avx2, neon, portable"),
+            "{error}"
+        );
     }
 
     #[test]

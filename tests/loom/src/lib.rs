@@ -135,7 +135,13 @@ fn a_panic_reaches_the_caller_once() {
     for panicking in 0..2 {
         check(move || {
             let running = Running::new(1);
-            let region = || running.team.run(2, 2, &|_, index| if index == panicking { panic_any(index) });
+            let region = || {
+                running.team.run(2, 2, &|_, index| {
+                    if index == panicking {
+                        panic_any(index)
+                    }
+                })
+            };
             let caught = catch_unwind(AssertUnwindSafe(region)).expect_err("a task has panicked");
             assert_eq!(caught.downcast_ref(), Some(&panicking));
             running.region(2, 2);

@@ -1,7 +1,9 @@
 //! [`Team`]: the protocol by which the caller of a parallel region and the workers start, run and end it, and by which
 //! workers sleep, wake up and stop.
 
-use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, SPINS, Thread, UnsafeCell, park, spin_loop, yield_now};
+use super::sync::{
+    AtomicBool, AtomicUsize, Mutex, Ordering, SPINS, Thread, UnsafeCell, park, spin_loop, yield_now,
+};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
