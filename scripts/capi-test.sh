@@ -44,6 +44,11 @@ compile_and_run() { # SOURCE: compiles it as C and links it with the shared libr
 valgrind=$(command -v valgrind || true)
 [ -n "$valgrind" ] || missing valgrind "it is not installed"
 compile_and_run bindings/c/examples/scan.c
+# linked with the static library
+if [ "$(uname -s)" = Linux ]; then
+  cc -Ibindings/c/include bindings/c/examples/scan.c "$target/debug/libmamba_kernels.a" -lm -lpthread -ldl -o "$work/static"
+  "$work/static"
+fi
 soname=$(readelf -d "$library" 2>/dev/null | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 [ "$(uname -s)" = Darwin ] || [ "$soname" = libmamba_kernels.so ] || { echo "the SONAME is '$soname'"; exit 1; }
 
