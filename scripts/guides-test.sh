@@ -22,7 +22,7 @@ for guide in "${guides[@]}"; do
   ln -s "$root" "$folder/mamba-kernels"
   { printf '[package]\nname = "guide-%s"\nversion = "0.0.0"\nedition = "2024"\n\n' "$guide"
     awk '/^```toml$/ { on = 1; next } /^```$/ { on = 0 } on' "docs/linking/$guide.md"
-    printf '\n[patch.crates-io]\nmamba-kernels = { path = "mamba-kernels" }\n\n[workspace]\n'; } > "$folder/Cargo.toml"
+    printf '\n[patch.crates-io]\nmamba-kernels = { path = "mamba-kernels" }\n'; } > "$folder/Cargo.toml"
   awk -v to="$folder/src/bin/$guide-" '
     /^```rust(,no_run)?$/ { n++; out = to n (/no_run/ ? "-no-run" : "") ".rs"; next }
     /^```$/ { out = "" } out { print > out }' "docs/linking/$guide.md"
