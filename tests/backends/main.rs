@@ -8,9 +8,9 @@
 mod harness;
 #[macro_use]
 mod ops;
-mod properties;
 #[path = "../shared/float_mode.rs"]
 mod float_mode;
+mod properties;
 #[path = "../shared/skip.rs"]
 mod skip;
 
@@ -143,7 +143,10 @@ macro_rules! isa {
                 }
                 mod selective_scan {
                     sequential!(inexact cpu_inexact($literal) SelectiveScan);
-                    properties! { cpu_inexact($literal): inexact::a_long_chunk_gives_the_exact_bits }
+                    properties! { cpu_inexact($literal):
+                        inexact::a_long_chunk_gives_the_exact_bits,
+                        inexact::growing_states_are_those_of_the_sequential_scan,
+                    }
                 }
             }
         })+
@@ -210,4 +213,16 @@ fn every_isa_has_an_instance() {
     for isa in mamba_kernels::cpu::Isa::ALL {
         assert!(ISAS.contains(&isa.name()), "no instance of {isa}");
     }
+}
+
+/// Threads that do not exist are neither counted nor kept silent about.
+#[test]
+fn threads_are_no_more_than_there_are_cpus() {
+    let cpu = |threads| mamba_kernels::Cpu::builder().threads(threads).build().unwrap();
+    assert_eq!((1..=3).map(|threads| cpu(threads).threads()).collect::<Vec<_>>(), [1, 2, 3]);
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let many = cpu(4096);
+    assert_eq!(many.threads(), cpus.min(4096));
+    assert_eq!(many.description().contains("of the 4096 asked for"), cpus < 4096, "{}", many.description());
+    assert!(!cpu(3).description().contains("asked"));
 }

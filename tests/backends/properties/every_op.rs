@@ -123,9 +123,9 @@ pub fn any_layout_gives_the_same_bits<B: Backend, C: Case>(devices: &[Device<B>]
 pub fn any_float_mode_of_the_caller_gives_the_same_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
     let check = |case: &C, mode: (&str, u64)| {
         let expected = case.run(&devices[0]);
-        ends(devices).into_iter().try_for_each(|device| {
-            float_mode::within(mode, || case.run(device)).same_bits(&expected, mode.0)
-        })
+        ends(devices)
+            .into_iter()
+            .try_for_each(|device| float_mode::within(mode, || case.run(device)).same_bits(&expected, mode.0))
     };
     for spec in C::large() {
         let case = C::of(&spec, Flavour::Special);
