@@ -7,6 +7,9 @@ use mamba_kernels::model::{
 use mamba_kernels::{Batch, Reference};
 use std::path::Path;
 
+#[path = "shared/float_mode.rs"]
+mod float_mode;
+
 type Model = Mamba<Reference>;
 
 fn model() -> Model {
@@ -127,4 +130,28 @@ fn what_a_generation_refuses() {
     assert!(matches!(generation.next(), Some(Err(ModelError::Argument { .. }))));
     assert!(generation.next().is_none());
     assert!(generation.into_state().is_err());
+}
+
+/// A quotient that is a tie with another logit only if it is rounded to nearest.
+#[test]
+fn the_floating_point_mode_of_the_caller_changes_no_token() {
+    let logits = (1..100).map(|i| i as f32 / 100.0);
+    let pairs: Vec<(f32, f64)> = logits.map(|logit| (logit, 1.0 / f64::from(logit))).collect();
+    let choices = |seen: usize| -> Vec<u32> {
+        let choose = |&(logit, penalty): &(f32, f64)| {
+            let sampling = Sampling { temperature: 0.0, repetition_penalty: penalty, ..Sampling::default() };
+            let mut sampler = Sampler::new(sampling).unwrap();
+            sampler.observe(seen as u32);
+            let mut logits = [logit; 2];
+            logits[seen] = 1.0;
+            sampler.sample(&logits).unwrap()
+        };
+        pairs.iter().map(choose).collect()
+    };
+    for seen in 0..2 {
+        let expected = choices(seen);
+        for &mode in float_mode::OTHERS {
+            assert_eq!(float_mode::within(mode, || choices(seen)), expected, "{}", mode.0);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod element;
 mod error;
+mod float_mode;
 mod format;
 pub(crate) mod host;
 pub(crate) mod huge_pages;
@@ -14,6 +15,7 @@ pub use element::{DType, Element, Scalar};
 pub(crate) use element::{flush, packed};
 pub use error::{Error, Result};
 pub(crate) use error::{checked_product, expect_size};
+pub(crate) use float_mode::FloatMode;
 pub use format::WeightFormat;
 pub use memory::{Memory, WeightMatrix};
 #[cfg(feature = "cuda")]

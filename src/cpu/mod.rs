@@ -19,7 +19,7 @@ pub use machine::isa::{ISA_VARIABLE, Isa, Level};
 pub use machine::workspace::Workspace;
 pub use math::elementwise::Elementary;
 
-use crate::arrays::{Element, Memory, Result, Rows, Scalar, WeightFormat, host};
+use crate::arrays::{Element, FloatMode, Memory, Result, Rows, Scalar, WeightFormat, host};
 use crate::backend::Backend;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 
@@ -62,6 +62,7 @@ impl Backend for Cpu {
     }
 
     fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<PackedWeights> {
+        let _mode = FloatMode::standard();
         PackedWeights::new(self, weight, format)
     }
 
@@ -70,6 +71,7 @@ impl Backend for Cpu {
         args: InProj<'_, Self, T, N>,
         workspace: &mut Workspace,
     ) -> Result<()> {
+        let _mode = FloatMode::standard();
         linear::forward::in_proj(self, args, workspace)
     }
 
@@ -78,10 +80,12 @@ impl Backend for Cpu {
         args: Linear<'_, Self, T, U>,
         workspace: &mut Workspace,
     ) -> Result<()> {
+        let _mode = FloatMode::standard();
         linear::forward::linear(self, args, workspace)
     }
 
     fn causal_conv1d<T: Element>(&self, args: CausalConv1d<'_, Self, T>, _: &mut Workspace) -> Result<()> {
+        let _mode = FloatMode::standard();
         causal_conv1d::forward::causal_conv1d(self, args)
     }
 
@@ -90,6 +94,7 @@ impl Backend for Cpu {
         args: SelectiveScan<'_, Self, T>,
         workspace: &mut Workspace,
     ) -> Result<()> {
+        let _mode = FloatMode::standard();
         selective_scan::forward::selective_scan(self, args, workspace)
     }
 
@@ -98,10 +103,12 @@ impl Backend for Cpu {
         args: RmsNorm<'_, Self, T, U>,
         _: &mut Workspace,
     ) -> Result<()> {
+        let _mode = FloatMode::standard();
         rms_norm::forward::rms_norm(self, args)
     }
 
     fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, _: &mut Workspace) -> Result<()> {
+        let _mode = FloatMode::standard();
         embedding::forward::embedding(self, args)
     }
 }

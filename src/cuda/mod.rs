@@ -30,7 +30,7 @@ pub use memory::view::{View, ViewMut};
 pub use weights::Weights;
 pub use workspace::scratch::Workspace;
 
-use crate::arrays::{Element, Error, Memory, Result, Rows, Scalar, WeightFormat};
+use crate::arrays::{Element, Error, FloatMode, Memory, Result, Rows, Scalar, WeightFormat};
 use crate::backend::Backend;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 
@@ -76,6 +76,7 @@ impl Backend for Cuda {
     }
 
     fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Weights> {
+        let _mode = FloatMode::standard();
         Weights::new(&self.device, weight, format)
     }
 

@@ -3,7 +3,7 @@
 //! This crate keeps channels last, so vector lanes and warps run over channels; PyTorch's modules and caches
 //! keep them first. Each function checks the length of its input.
 
-use crate::arrays::{Error, Result, checked_product, expect_size};
+use crate::arrays::{Error, FloatMode, Result, checked_product, expect_size};
 
 /// `[rows, cols]` to `[cols, rows]`, for each of the matrices that `values` holds one after the other.
 fn transposed(op: &'static str, values: &[f32], count: usize, rows: usize, cols: usize) -> Result<Vec<f32>> {
@@ -37,6 +37,7 @@ pub fn conv_weight_from_pytorch(values: &[f32], channels: usize, d_conv: usize) 
 /// # Errors
 /// [`Error::Argument`] if the length is not `channels * d_state`.
 pub fn a_from_a_log(values: &[f32], channels: usize, d_state: usize) -> Result<Vec<f32>> {
+    let _mode = FloatMode::standard();
     let mut a = transposed("a_from_a_log", values, 1, channels, d_state)?;
     for value in &mut a {
         *value = -(exp_f64(f64::from(*value)) as f32);

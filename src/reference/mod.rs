@@ -14,7 +14,7 @@ mod selective_scan;
 
 pub use memory::{Reference, Weights};
 
-use crate::arrays::{Element, Result, Rows, Scalar, WeightFormat, host};
+use crate::arrays::{Element, FloatMode, Result, Rows, Scalar, WeightFormat, host};
 use crate::backend::Backend;
 use crate::ops::{CausalConv1d, Embedding, InProj, Linear, RmsNorm, SelectiveScan};
 
@@ -50,30 +50,37 @@ impl Backend for Reference {
     }
 
     fn pack_as<W: Element>(&self, weight: Rows<&[W]>, format: WeightFormat) -> Result<Weights> {
+        let _mode = FloatMode::standard();
         Weights::new(weight, format)
     }
 
     fn in_proj<T: Element, const N: usize>(&self, args: InProj<'_, Self, T, N>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         linear::in_proj::in_proj(args)
     }
 
     fn linear<T: Element, U: Element>(&self, args: Linear<'_, Self, T, U>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         linear::forward::linear(args)
     }
 
     fn causal_conv1d<T: Element>(&self, args: CausalConv1d<'_, Self, T>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         causal_conv1d::forward::causal_conv1d(args)
     }
 
     fn selective_scan<T: Element>(&self, args: SelectiveScan<'_, Self, T>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         selective_scan::forward::selective_scan(args)
     }
 
     fn rms_norm<T: Element, U: Element>(&self, args: RmsNorm<'_, Self, T, U>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         rms_norm::forward::rms_norm(args)
     }
 
     fn embedding<U: Element>(&self, args: Embedding<'_, Self, U>, _: &mut ()) -> Result<()> {
+        let _mode = FloatMode::standard();
         embedding::forward::embedding(args)
     }
 }

@@ -8,6 +8,8 @@
 mod harness;
 #[macro_use]
 mod ops;
+#[path = "../shared/float_mode.rs"]
+mod float_mode;
 mod properties;
 #[path = "../shared/skip.rs"]
 mod skip;
@@ -50,6 +52,7 @@ macro_rules! rowwise {
             every_op::equals_contract_bits<$case>,
             every_op::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::any_rows_give_the_same_bits<$case>,
             every_op::refuses_wrong_arguments<$case>,
         }
@@ -57,6 +60,7 @@ macro_rules! rowwise {
     (oracle $make:ident($name:literal) $case:ident) => {
         properties! { $make($name):
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::refuses_wrong_arguments<$case>,
         }
     };
@@ -66,6 +70,7 @@ macro_rules! rowwise {
             inexact::equals_stated_bits<$case>,
             inexact::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             every_op::any_rows_give_the_same_bits<$case>,
         }
     };
@@ -86,6 +91,7 @@ macro_rules! sequential {
     (oracle $make:ident($name:literal) $case:ident) => {
         properties! { $make($name):
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             sequential::any_batch_gives_the_same_bits<$case>,
             sequential::padding_gives_zeros_and_touches_no_state<$case>,
             sequential::later_inputs_change_no_earlier_output<$case>,
@@ -98,6 +104,7 @@ macro_rules! sequential {
             inexact::equals_stated_bits<$case>,
             inexact::equals_portable_bits<$case>,
             every_op::any_layout_gives_the_same_bits<$case>,
+            every_op::any_float_mode_of_the_caller_gives_the_same_bits<$case>,
             sequential::any_batch_gives_the_same_bits<$case>,
             sequential::padding_gives_zeros_and_touches_no_state<$case>,
             sequential::later_inputs_change_no_earlier_output<$case>,
@@ -136,7 +143,10 @@ macro_rules! isa {
                 }
                 mod selective_scan {
                     sequential!(inexact cpu_inexact($literal) SelectiveScan);
-                    properties! { cpu_inexact($literal): inexact::a_long_chunk_gives_the_exact_bits }
+                    properties! { cpu_inexact($literal):
+                        inexact::a_long_chunk_gives_the_exact_bits,
+                        inexact::growing_states_are_those_of_the_sequential_scan,
+                    }
                 }
             }
         })+
@@ -203,4 +213,16 @@ fn every_isa_has_an_instance() {
     for isa in mamba_kernels::cpu::Isa::ALL {
         assert!(ISAS.contains(&isa.name()), "no instance of {isa}");
     }
+}
+
+/// Threads that do not exist are neither counted nor kept silent about.
+#[test]
+fn threads_are_no_more_than_there_are_cpus() {
+    let cpu = |threads| mamba_kernels::Cpu::builder().threads(threads).build().unwrap();
+    assert_eq!((1..=3).map(|threads| cpu(threads).threads()).collect::<Vec<_>>(), [1, 2, 3]);
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let many = cpu(4096);
+    assert_eq!(many.threads(), cpus.min(4096));
+    assert_eq!(many.description().contains("of the 4096 asked for"), cpus < 4096, "{}", many.description());
+    assert!(!cpu(3).description().contains("asked"));
 }

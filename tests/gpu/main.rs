@@ -22,6 +22,8 @@
 mod ops;
 
 mod bits;
+#[path = "../shared/float_mode.rs"]
+mod float_mode;
 #[allow(dead_code, unused_imports, reason = "shared with the suite of all backends")]
 #[path = "../backends/harness/mod.rs"]
 mod harness;

@@ -7,6 +7,10 @@
 // 3. A handle was made by this library and has not been freed. Threads may share handles.
 // The library checks for null pointers, alignment and sizes, and that an array that is written overlaps no other array of
 // the call.
+// A child of fork may use and free every handle that it inherits, also if other threads of its parent were inside of calls:
+// it starts threads of its own at the first call that needs them. Only what another thread was writing at the time, such as
+// its arrays, is as it was left. That holds for fork of the C library, not for the bare system call.
+// The floating-point mode of the calling thread (rounding, flush to zero) changes no result, and is the same after a call.
 
 #ifndef MAMBA_KERNELS_H
 #define MAMBA_KERNELS_H
@@ -67,7 +71,8 @@ typedef struct MambaCpu MambaCpu;
 // A weight matrix, packed for one instruction set.
 typedef struct MambaWeights MambaWeights;
 
-// A matrix that is read: row `i` is the `cols` elements from `data + i * stride` elements. Null `data` means no matrix.
+// A matrix that is read: row `i` is the `cols` elements from `data + i * stride` elements. Null `data` means no
+// matrix, or one without elements where one is required.
 typedef struct MambaRows {
   // The first element of row 0.
   const void *data;
@@ -87,7 +92,8 @@ typedef struct MambaFloats {
   size_t len;
 } MambaFloats;
 
-// A matrix that is written, or read and written. Null `data` means no matrix.
+// A matrix that is written, or read and written. Null `data` means no matrix, or one without elements where one is
+// required.
 typedef struct MambaRowsMut {
   // The first element of row 0.
   void *data;
@@ -247,8 +253,10 @@ const char *mamba_version(void);
 
 // Makes a CPU backend.
 //
-// `isa` is `"portable"`, `"avx2"`, `"avx512"` or `"neon"`, or null for the fastest that this CPU supports. `threads` is
-// the most that a call uses, or 0 for as many as the process has CPUs. Every choice gives the same bits.
+// `isa` is `"portable"`, `"avx2"`, `"avx512"` or `"neon"`. If it is null, the environment variable `MAMBA_KERNELS_ISA`
+// names one of them; if that is not set or empty, it is the fastest that this CPU supports. `threads` is the most that a
+// call uses, or 0 for as many as the process has CPUs. More than three are no more in fact than there are CPUs, as
+// `mamba_cpu_description` then says. Every choice gives the same bits.
 //
 // # Safety
 // `isa` is null or a NUL-terminated string. `out` is null or may be written.
@@ -256,7 +264,8 @@ enum MambaStatus mamba_cpu_new(const char *isa,
                                size_t threads,
                                struct MambaCpu **out);
 
-// One line that names instruction set and threads. The string lives as long as the handle. Null for a null handle.
+// One line that names instruction set and threads: how many in fact, if fewer than were asked for. The string lives as
+// long as the handle. Null for a null handle.
 //
 // # Safety
 // `cpu` is null or a live handle.

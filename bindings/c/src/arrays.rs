@@ -2,7 +2,8 @@
 
 use std::ffi::c_void;
 
-/// A matrix that is read: row `i` is the `cols` elements from `data + i * stride` elements. Null `data` means no matrix.
+/// A matrix that is read: row `i` is the `cols` elements from `data + i * stride` elements. Null `data` means no
+/// matrix, or one without elements where one is required.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct MambaRows {
@@ -16,7 +17,8 @@ pub struct MambaRows {
     pub stride: usize,
 }
 
-/// A matrix that is written, or read and written. Null `data` means no matrix.
+/// A matrix that is written, or read and written. Null `data` means no matrix, or one without elements where one is
+/// required.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct MambaRowsMut {

@@ -7,10 +7,13 @@ use crate::status::{MambaStatus, guarded};
 use kernels::cpu::{Isa, PackedWeights, Workspace};
 use kernels::{Backend, Batch, Cpu, Error, Result, Slot};
 use std::ffi::{CStr, CString, c_char};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// The slot of a padding sequence: its outputs are zeros, and it has no state.
 pub const MAMBA_SLOT_PADDING: u32 = 0xffff_ffff;
+
+/// Attempts to lock the workspaces, which others hold for some nanoseconds, before a call makes one of its own.
+const TRIES: usize = 100;
 
 /// The CPU backend: an instruction set and threads.
 pub struct MambaCpu {
@@ -22,12 +25,25 @@ pub struct MambaCpu {
 impl MambaCpu {
     /// Runs an op with a workspace that no other call uses.
     pub(crate) fn with_workspace(&self, op: impl FnOnce(&Cpu, &mut Workspace) -> Result<()>) -> Result<()> {
-        let pool = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = pool().pop();
+        let taken = self.pool().and_then(|mut pool| pool.pop());
         let mut workspace = taken.unwrap_or_default();
         let result = op(&self.cpu, &mut workspace);
-        pool().push(workspace);
+        if let Some(mut pool) = self.pool() {
+            pool.push(workspace);
+        }
         result
+    }
+
+    /// `None` if another call has it for long: one that held it during a `fork` never gives it back in the child.
+    fn pool(&self) -> Option<MutexGuard<'_, Vec<Workspace>>> {
+        for _ in 0..TRIES {
+            match self.workspaces.try_lock() {
+                Ok(pool) => return Some(pool),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
     }
 }
 
@@ -79,8 +95,10 @@ unsafe fn free<T>(pointer: *mut T) {
 
 /// Makes a CPU backend.
 ///
-/// `isa` is `"portable"`, `"avx2"`, `"avx512"` or `"neon"`, or null for the fastest that this CPU supports. `threads` is
-/// the most that a call uses, or 0 for as many as the process has CPUs. Every choice gives the same bits.
+/// `isa` is `"portable"`, `"avx2"`, `"avx512"` or `"neon"`. If it is null, the environment variable `MAMBA_KERNELS_ISA`
+/// names one of them; if that is not set or empty, it is the fastest that this CPU supports. `threads` is the most that a
+/// call uses, or 0 for as many as the process has CPUs. More than three are no more in fact than there are CPUs, as
+/// `mamba_cpu_description` then says. Every choice gives the same bits.
 ///
 /// # Safety
 /// `isa` is null or a NUL-terminated string. `out` is null or may be written.
@@ -111,7 +129,8 @@ pub unsafe extern "C" fn mamba_cpu_new(
     guarded(|| unsafe { give(OP, out, make) })
 }
 
-/// One line that names instruction set and threads. The string lives as long as the handle. Null for a null handle.
+/// One line that names instruction set and threads: how many in fact, if fewer than were asked for. The string lives as
+/// long as the handle. Null for a null handle.
 ///
 /// # Safety
 /// `cpu` is null or a live handle.
@@ -196,8 +215,8 @@ pub unsafe extern "C" fn mamba_weights_pack(
         let mut arrays = Arrays::new(OP);
         with_dtype!(OP, "dtype", dtype, T => {
             // SAFETY: `weight` describes elements of `T`, which nothing writes to during the call.
-            let weight = unsafe { arrays.rows::<T>("weight", weight) }?;
-            Ok(MambaWeights(cpu.cpu.pack(arrays.required("weight", weight)?)?))
+            let weight = unsafe { arrays.required_rows::<T>("weight", weight) }?;
+            Ok(MambaWeights(cpu.cpu.pack(weight)?))
         })
     };
     // SAFETY: `out` is null or may be written.
@@ -212,4 +231,17 @@ pub unsafe extern "C" fn mamba_weights_pack(
 pub unsafe extern "C" fn mamba_weights_free(weights: *mut MambaWeights) {
     // SAFETY: `weights` is null, or a live handle that nothing uses any more.
     unsafe { free(weights) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workspaces_that_are_never_given_back_do_not_stop_a_child() {
+        let cpu = Cpu::builder().threads(1).build().unwrap();
+        let cpu = MambaCpu { cpu, description: CString::default(), workspaces: Mutex::default() };
+        let _held = cpu.workspaces.lock().unwrap();
+        assert_eq!(cpu.with_workspace(|_, _| Ok(())), Ok(()));
+    }
 }

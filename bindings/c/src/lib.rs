@@ -10,6 +10,12 @@
 //!
 //! The library checks for null pointers, alignment and sizes, and that an array that is written overlaps no other array of
 //! the call.
+//!
+//! # Processes
+//! A child of `fork` may use and free every handle that it inherits, also if other threads of its parent were inside of calls:
+//! it starts threads of its own at the first call that needs them. Only what another thread was writing at the time, such as
+//! its arrays, is as it was left. That holds for `fork` of the C library, not for the bare system call. The
+//! floating-point mode of the calling thread (rounding, flush to zero) changes no result, and is the same after a call.
 
 mod arrays;
 mod dtype;

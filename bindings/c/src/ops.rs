@@ -52,14 +52,14 @@ pub unsafe extern "C" fn mamba_in_proj(cpu: *const MambaCpu, args: *const MambaI
         let mut arrays = Arrays::new(OP);
         let bias = arrays.floats("bias", args.bias)?;
         with_dtype!(OP, "dtype", args.dtype, T => {
-            let input = arrays.rows::<T>("input", args.input)?;
-            let x = arrays.rows_mut::<T>("x", args.x)?;
-            let z = arrays.rows_mut::<T>("z", args.z)?;
+            let input = arrays.required_rows::<T>("input", args.input)?;
+            let x = arrays.required_rows_mut::<T>("x", args.x)?;
+            let z = arrays.required_rows_mut::<T>("z", args.z)?;
             let args = InProj::<Cpu, T, 2> {
-                input: arrays.required("input", input)?,
+                input,
                 weight,
                 bias,
-                outputs: [arrays.required("x", x)?, arrays.required("z", z)?],
+                outputs: [x, z],
             };
             cpu.with_workspace(|cpu, workspace| cpu.in_proj(args, workspace))
         })
@@ -106,14 +106,14 @@ pub unsafe extern "C" fn mamba_linear(cpu: *const MambaCpu, args: *const MambaLi
         let mut arrays = Arrays::new(OP);
         let bias = arrays.floats("bias", args.bias)?;
         with_dtype!(OP, "input_dtype", args.input_dtype, T => with_dtype!(OP, "output_dtype", args.output_dtype, U => {
-            let input = arrays.rows::<T>("input", args.input)?;
-            let output = arrays.rows_mut::<U>("output", args.output)?;
+            let input = arrays.required_rows::<T>("input", args.input)?;
+            let output = arrays.required_rows_mut::<U>("output", args.output)?;
             let args = Linear::<Cpu, T, U> {
-                input: arrays.required("input", input)?,
+                input,
                 weight,
                 bias,
                 epilogue,
-                output: arrays.required("output", output)?,
+                output,
             };
             cpu.with_workspace(|cpu, workspace| cpu.linear(args, workspace))
         }))
@@ -165,16 +165,16 @@ pub unsafe extern "C" fn mamba_causal_conv1d(
         let bias = arrays.floats("bias", args.bias)?;
         let state = arrays.floats_mut("state", args.state)?;
         with_dtype!(OP, "dtype", args.dtype, T => {
-            let input = arrays.rows::<T>("input", args.input)?;
-            let output = arrays.rows_mut::<T>("output", args.output)?;
+            let input = arrays.required_rows::<T>("input", args.input)?;
+            let output = arrays.required_rows_mut::<T>("output", args.output)?;
             let args = CausalConv1d::<Cpu, T> {
-                input: arrays.required("input", input)?,
+                input,
                 weight: arrays.required("weight", weight)?,
                 bias,
                 activation,
                 batch,
                 state,
-                output: arrays.required("output", output)?,
+                output,
             };
             cpu.with_workspace(|cpu, workspace| cpu.causal_conv1d(args, workspace))
         })
@@ -242,18 +242,18 @@ pub unsafe extern "C" fn mamba_selective_scan(
         let delta_bias = arrays.floats("delta_bias", args.delta_bias)?;
         let state = arrays.floats_mut("state", args.state)?;
         with_dtype!(OP, "dtype", args.dtype, T => {
-            let u = arrays.rows::<T>("u", args.u)?;
-            let delta = arrays.rows::<T>("delta", args.delta)?;
-            let b = arrays.rows::<T>("b", args.b)?;
-            let c = arrays.rows::<T>("c", args.c)?;
+            let u = arrays.required_rows::<T>("u", args.u)?;
+            let delta = arrays.required_rows::<T>("delta", args.delta)?;
+            let b = arrays.required_rows::<T>("b", args.b)?;
+            let c = arrays.required_rows::<T>("c", args.c)?;
             let z = arrays.rows::<T>("z", args.z)?;
-            let output = arrays.rows_mut::<T>("output", args.output)?;
+            let output = arrays.required_rows_mut::<T>("output", args.output)?;
             let args = SelectiveScan::<Cpu, T> {
-                u: arrays.required("u", u)?,
-                delta: arrays.required("delta", delta)?,
+                u,
+                delta,
                 a: arrays.required("a", a)?,
-                b: arrays.required("b", b)?,
-                c: arrays.required("c", c)?,
+                b,
+                c,
                 n_groups: args.n_groups,
                 d,
                 z,
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn mamba_selective_scan(
                 delta_softplus: args.delta_softplus != 0,
                 batch,
                 state,
-                output: arrays.required("output", output)?,
+                output,
             };
             cpu.with_workspace(|cpu, workspace| cpu.selective_scan(args, workspace))
         })
@@ -302,14 +302,14 @@ pub unsafe extern "C" fn mamba_rms_norm(cpu: *const MambaCpu, args: *const Mamba
         let weight = arrays.floats("weight", args.weight)?;
         let residual = arrays.rows_mut::<f32>("residual", args.residual)?;
         with_dtype!(OP, "input_dtype", args.input_dtype, T => with_dtype!(OP, "output_dtype", args.output_dtype, U => {
-            let input = arrays.rows::<T>("input", args.input)?;
-            let output = arrays.rows_mut::<U>("output", args.output)?;
+            let input = arrays.required_rows::<T>("input", args.input)?;
+            let output = arrays.required_rows_mut::<U>("output", args.output)?;
             let args = RmsNorm::<Cpu, T, U> {
-                input: arrays.required("input", input)?,
+                input,
                 residual,
                 weight,
                 eps: args.eps,
-                output: arrays.required("output", output)?,
+                output,
             };
             cpu.with_workspace(|cpu, workspace| cpu.rms_norm(args, workspace))
         }))
@@ -344,8 +344,8 @@ pub unsafe extern "C" fn mamba_embedding(cpu: *const MambaCpu, args: *const Mamb
         let mut arrays = Arrays::new(OP);
         let tokens = arrays.tokens("tokens", args.tokens)?;
         with_dtype!(OP, "dtype", args.dtype, T => {
-            let output = arrays.rows_mut::<T>("output", args.output)?;
-            let args = Embedding::<Cpu, T> { tokens, weight, output: arrays.required("output", output)? };
+            let output = arrays.required_rows_mut::<T>("output", args.output)?;
+            let args = Embedding::<Cpu, T> { tokens, weight, output };
             cpu.with_workspace(|cpu, workspace| cpu.embedding(args, workspace))
         })
     })

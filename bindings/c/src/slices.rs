@@ -159,17 +159,59 @@ impl Arrays {
         data.map(|data| Rows::strided(data, 0, rows, cols, stride)).transpose()
     }
 
+    /// The matrix that `given` describes, which must not be null unless it has no elements.
+    ///
+    /// # Safety
+    /// As [`Arrays::rows`].
+    pub unsafe fn required_rows<'a, T: Scalar>(
+        &mut self,
+        name: &'static str,
+        given: MambaRows,
+    ) -> Result<Rows<&'a [T]>> {
+        // SAFETY: this function repeats the preconditions of the callee.
+        match unsafe { self.rows(name, given) }? {
+            Some(rows) => Ok(rows),
+            None if given.rows == 0 || given.cols == 0 => {
+                Rows::strided(&[], 0, given.rows, given.cols, given.cols)
+            }
+            None => Err(self.null(name)),
+        }
+    }
+
+    /// The matrix that `given` describes, which must not be null unless it has no elements.
+    ///
+    /// # Safety
+    /// As [`Arrays::rows_mut`].
+    pub unsafe fn required_rows_mut<'a, T: Scalar>(
+        &mut self,
+        name: &'static str,
+        given: MambaRowsMut,
+    ) -> Result<Rows<&'a mut [T]>> {
+        // SAFETY: this function repeats the preconditions of the callee.
+        match unsafe { self.rows_mut(name, given) }? {
+            Some(rows) => Ok(rows),
+            None if given.rows == 0 || given.cols == 0 => {
+                Rows::strided(&mut [], 0, given.rows, given.cols, given.cols)
+            }
+            None => Err(self.null(name)),
+        }
+    }
+
+    fn null(&self, name: &'static str) -> Error {
+        Error::argument(self.op, name, "an array", "a null pointer")
+    }
+
     /// An array that must not be null, unless it has no elements.
     pub fn present<T: Default>(&self, name: &'static str, array: Option<T>, len: usize) -> Result<T> {
         match array {
-            None if len > 0 => Err(Error::argument(self.op, name, "an array", "a null pointer")),
+            None if len > 0 => Err(self.null(name)),
             array => Ok(array.unwrap_or_default()),
         }
     }
 
-    /// A matrix that must not be null.
-    pub fn required<T>(&self, name: &'static str, matrix: Option<T>) -> Result<T> {
-        matrix.ok_or_else(|| Error::argument(self.op, name, "an array", "a null pointer"))
+    /// An array that must not be null.
+    pub fn required<T>(&self, name: &'static str, array: Option<T>) -> Result<T> {
+        array.ok_or_else(|| self.null(name))
     }
 
     /// Elements from the start of the first row to the end of the last.
@@ -229,5 +271,28 @@ mod tests {
         );
         let odd = MambaRows { data: data.as_ptr().wrapping_byte_add(2).cast(), rows: 1, cols: 1, stride: 1 };
         assert!(refused(odd).unwrap_err().contains("a multiple of 4"));
+    }
+
+    #[test]
+    fn a_required_matrix_may_be_null_if_it_has_no_elements() {
+        let null = |rows, cols| {
+            let read = MambaRows { data: std::ptr::null(), rows, cols, stride: cols + 1 };
+            let written = MambaRowsMut { data: std::ptr::null_mut(), rows, cols, stride: cols + 1 };
+            let mut arrays = Arrays::new("test");
+            // SAFETY: null is allowed.
+            let shapes = unsafe {
+                (
+                    arrays.required_rows::<f32>("u", read).map(|rows| (rows.rows(), rows.cols())),
+                    arrays.required_rows_mut::<f32>("y", written).map(|rows| (rows.rows(), rows.cols())),
+                )
+            };
+            (shapes.0.map_err(|error| error.to_string()), shapes.1.map_err(|error| error.to_string()))
+        };
+        for shape in [(0, 4), (3, 0), (0, 0)] {
+            assert_eq!(null(shape.0, shape.1), (Ok(shape), Ok(shape)));
+        }
+        let refused = null(1, 4);
+        assert!(refused.0.unwrap_err().contains("expected an array, found a null pointer"));
+        assert!(refused.1.unwrap_err().contains("expected an array, found a null pointer"));
     }
 }

@@ -84,6 +84,20 @@ impl<O: TensorBackend> State<O> {
     }
 }
 
+/// Token ids of any integer type, none of which may be negative or too large for one.
+fn token_ids(input_ids: &Tensor) -> Result<Vec<u32>> {
+    let ids = input_ids.flatten_all()?;
+    match ids.dtype() {
+        DType::U8 | DType::U32 => ids.to_dtype(DType::U32)?.to_vec1(),
+        DType::I16 | DType::I32 | DType::I64 => {
+            let ids = ids.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+            let id = |id| u32::try_from(id).map_err(|_| argument("forward", "input_ids", "token ids", id));
+            ids.into_iter().map(id).collect()
+        }
+        other => Err(argument("forward", "input_ids", "an integer type", other.as_str())),
+    }
+}
+
 fn expect_cpu(device: &Device) -> Result<()> {
     if device.is_cpu() {
         return Ok(());
@@ -106,7 +120,8 @@ pub struct Mamba<O: TensorBackend = Cpu> {
 }
 
 impl Mamba {
-    /// Loads the weights from a `VarBuilder` positioned at `backbone`, for all CPUs that this process may use.
+    /// Loads the weights from a `VarBuilder` positioned at `backbone`, for all CPUs that this process may use. An untied
+    /// head is beside that: `lm_head.weight` at the root, if the position is `backbone` or the root itself.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape; [`Error::Unavailable`] for a device other than the CPU.
@@ -124,14 +139,14 @@ impl<O: TensorBackend> Mamba<O> {
     pub fn with_config(backend: O, config: model::Config, vb: VarBuilder<'_>) -> Result<Self> {
         let dtype = vb.dtype();
         let model =
-            model::Mamba::from_source(backend.backend().clone(), config, &Variables(vb)).or_candle()?;
+            model::Mamba::from_source(backend.backend().clone(), config, &Variables::new(vb)).or_candle()?;
         Ok(Self { backend, model, dtype })
     }
 
     /// One token of each sequence, `[batch]`, to the logits of the next, `[batch, vocab]`.
     ///
     /// # Errors
-    /// If the tokens are not `[batch]` with the batch size of the state, or not in the vocabulary.
+    /// If the tokens are not `[batch]` with the batch size of the state, not of an integer type, or not in the vocabulary.
     pub fn forward(&self, input_ids: &Tensor, state: &mut State<O>) -> Result<Tensor> {
         let batch = input_ids.dims1()?;
         self.run(input_ids, batch, 1, state)
@@ -153,7 +168,7 @@ impl<O: TensorBackend> Mamba<O> {
             let expected = format!("{} sequences, as the state has", state.state.slots());
             return Err(argument("forward", "input_ids", expected, batch));
         }
-        let ids = input_ids.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+        let ids = token_ids(input_ids)?;
         let sequences = match tokens {
             1 => Batch::decode(&(0..batch as u32).map(Slot::new).collect::<Vec<_>>()),
             _ => Batch::from_lengths(&vec![tokens; batch]),

@@ -7,19 +7,36 @@ use mamba_kernels::model::{ModelError, Source};
 use mamba_kernels::{Backend, WeightFormat};
 
 /// The weights of a `VarBuilder` positioned at `backbone`.
-pub(crate) struct Variables<'a>(pub VarBuilder<'a>);
+pub(crate) struct Variables<'a> {
+    backbone: VarBuilder<'a>,
+    /// Where the head is: beside `backbone`.
+    outside: VarBuilder<'a>,
+}
 
-impl Variables<'_> {
-    /// The name of a tensor in the `VarBuilder`: its root is `backbone`, and candle uses the older of the embedding's two
-    /// names.
-    fn find(&self, names: &[&str]) -> String {
-        let names = || names.iter().map(|name| name.strip_prefix("backbone.").unwrap_or(name));
-        let found = names().find(|name| self.0.contains_tensor(name));
-        found.or(names().next_back()).unwrap_or_default().into()
+impl<'a> Variables<'a> {
+    pub fn new(backbone: VarBuilder<'a>) -> Self {
+        let outside = match backbone.prefix().rsplit_once('.') {
+            Some((parent, _)) => backbone.set_prefix(parent),
+            None => backbone.root(),
+        };
+        Self { backbone, outside }
     }
 
-    fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, ModelError> {
-        let found = self.0.get_with_hints_dtype(shape, name, Default::default(), dtype);
+    /// The place of the first of some tensors that exists, else of the last, and its name there.
+    fn find<'n>(&self, names: &[&'n str]) -> (&VarBuilder<'a>, &'n str) {
+        let places = names.iter().map(|&name| match name.strip_prefix("backbone.") {
+            Some(name) => (&self.backbone, name),
+            None => (&self.outside, name),
+        });
+        let found = places.clone().find(|(place, name)| place.contains_tensor(name));
+        // candle uses the older of the embedding's two names
+        found.or(places.last()).unwrap_or((&self.backbone, ""))
+    }
+
+    /// The first of some tensors that exists, converted to a type.
+    fn tensor(&self, names: &[&str], shape: &[usize], dtype: DType) -> Result<Tensor, ModelError> {
+        let (place, name) = self.find(names);
+        let found = place.get_with_hints_dtype(shape, name, Default::default(), dtype);
         let found = found.and_then(|tensor| tensor.detach().to_device(&Device::Cpu)?.contiguous());
         found.map_err(|error| failed(name, error))
     }
@@ -37,14 +54,12 @@ impl Source for Variables<'_> {
         shape: [usize; 2],
         format: Option<WeightFormat>,
     ) -> Result<B::Weights, ModelError> {
-        let name = self.find(names);
-        let tensor = self.tensor(&name, &shape, self.0.dtype())?;
-        packed("pack", backend, &tensor, format).map_err(|error| failed(&name, error))
+        let tensor = self.tensor(names, &shape, self.backbone.dtype())?;
+        packed("pack", backend, &tensor, format).map_err(|error| failed(self.find(names).1, error))
     }
 
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let name = self.find(&[name]);
-        let tensor = self.tensor(&name, shape, DType::F32)?;
-        tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(|error| failed(&name, error))
+        let tensor = self.tensor(&[name], shape, DType::F32)?;
+        tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(|error| failed(name, error))
     }
 }

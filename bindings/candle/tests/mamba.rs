@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::mamba as theirs;
-use mamba_kernels::model::{Logits, Mamba, Scratch, State};
-use mamba_kernels::{Batch, Reference, Slot};
+use mamba_kernels::model::{Config, Logits, Mamba, Scratch, State};
+use mamba_kernels::{Batch, Cpu, Reference, Slot};
 use mamba_kernels_candle as ours;
 use std::collections::HashMap;
 use tolerance::Roundings;
@@ -173,6 +173,106 @@ fn half_precision_weights_are_packed_in_their_type() -> Result<()> {
         assert_eq!((found_dtype, found.dtype()), (dtype, dtype));
         let expected = expected.to_dtype(dtype)?.to_dtype(DType::F32)?;
         assert_eq!(found.to_dtype(DType::F32)?.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
+    }
+    Ok(())
+}
+
+/// Every golden checkpoint through candle's `VarBuilder`: untied heads, biases, Falcon-Mamba, shards, narrow types.
+#[test]
+fn golden_checkpoints_have_the_logits_of_mamba_kernels() -> Result<()> {
+    let device = Device::Cpu;
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    let mut heads = 0;
+    for folder in std::fs::read_dir(data)?.map(|entry| entry.map(|entry| entry.path())) {
+        let folder = folder?;
+        let Ok(config) = std::fs::read_to_string(folder.join("config.json")) else { continue };
+        let config = Config::from_json(&config).map_err(candle_core::Error::wrap)?;
+        let files = std::fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.path()));
+        let files: Vec<_> = files.collect::<std::io::Result<_>>()?;
+        let is_weights = |path: &&std::path::PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("model") && name.ends_with(".safetensors")
+        };
+        let mut tensors = HashMap::new();
+        for file in files.iter().filter(is_weights) {
+            tensors.extend(candle_core::safetensors::load(file, &device)?);
+        }
+        heads += usize::from(!config.tie_embeddings);
+        let dtype = tensors.values().map(|tensor| tensor.dtype()).min_by_key(|dtype| dtype.size_in_bytes());
+        let vb = VarBuilder::from_tensors(tensors, dtype.expect("weights"), &device);
+
+        let expected = Mamba::load(Cpu::new(), &folder).map_err(candle_core::Error::wrap)?;
+        let mut state = State::new(&Cpu::new(), &config, 1).map_err(candle_core::Error::wrap)?;
+        let (ids, batch) = ([3u32, 14, 15, 9, 2, 6], Batch::single(6));
+        let logits = expected.forward(&ids, &batch, &mut state, Logits::Last, &mut Scratch::default());
+        let logits = logits.map_err(candle_core::Error::wrap)?;
+        let logits = Tensor::new(logits, &device)?.to_dtype(vb.dtype())?.to_dtype(DType::F32)?;
+
+        let mut state = ours::State::with_config(1, &config)?;
+        let model = ours::Mamba::with_config(Cpu::new(), config, vb.pp("backbone"))?;
+        let found = model.forward_prompt(&Tensor::new(vec![ids.to_vec()], &device)?, &mut state)?;
+        let found = found.to_dtype(DType::F32)?;
+        assert_eq!(flat(&found)?, flat(&logits)?, "{}", folder.display());
+    }
+    assert!(heads >= 2, "{heads} checkpoints with a head of their own");
+    Ok(())
+}
+
+/// A head is beside `backbone`, wherever that is.
+#[test]
+fn an_untied_head_is_found_beside_the_backbone() -> Result<()> {
+    let device = Device::Cpu;
+    let mut tensors = weights(DType::F32)?;
+    let head = (tensors["embedding.weight"].clone() * 0.5)?;
+    let json = format!(
+        r#"{{"d_model": {D_MODEL}, "n_layer": {N_LAYER}, "vocab_size": {VOCAB}, "pad_vocab_size_multiple": 8,
+            "tie_embeddings": false, "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true}}"#
+    );
+    let logits = |tensors: HashMap<String, Tensor>, prefix: &str| -> Result<Vec<f32>> {
+        let config = Config::from_json(&json).map_err(candle_core::Error::wrap)?;
+        let root = VarBuilder::from_tensors(tensors, DType::F32, &device);
+        let vb = if prefix.is_empty() { root } else { root.pp(prefix) };
+        let mut state = ours::State::with_config(1, &config)?;
+        let model = ours::Mamba::with_config(Cpu::new(), config, vb)?;
+        flat(&model.forward(&Tensor::new(&[5u32], &device)?, &mut state)?)
+    };
+    let missing = logits(tensors.clone(), "").expect_err("there is no head").to_string();
+    assert!(missing.contains("lm_head.weight"), "{missing}");
+    tensors.insert("lm_head.weight".into(), head.clone());
+    let expected = logits(tensors.clone(), "")?;
+    tensors.remove("lm_head.weight");
+    for (parent, backbone) in [("", "backbone"), ("model.", "model.backbone")] {
+        let mut placed: HashMap<String, Tensor> =
+            tensors.iter().map(|(name, tensor)| (format!("{backbone}.{name}"), tensor.clone())).collect();
+        placed.insert(format!("{parent}lm_head.weight"), head.clone());
+        assert_eq!(logits(placed, backbone)?, expected, "{backbone}");
+    }
+    Ok(())
+}
+
+/// Ids of every integer type; one that is no token id is an error, never another token.
+#[test]
+fn token_ids_are_taken_as_they_are() -> Result<()> {
+    let (_, config) = configs();
+    let device = Device::Cpu;
+    let vb = VarBuilder::from_tensors(weights(DType::F32)?, DType::F32, &device);
+    let model = ours::Mamba::new(&config, vb)?;
+    let run = |ids: Tensor| {
+        let mut state = ours::State::new(1, &config, DType::F32, &device)?;
+        model.forward(&ids, &mut state).and_then(|logits| flat(&logits))
+    };
+    let expected = run(Tensor::new(&[7u32], &device)?)?;
+    for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
+        assert_eq!(run(Tensor::new(&[7u32], &device)?.to_dtype(dtype)?)?, expected, "{dtype:?}");
+    }
+    for id in [(1i64 << 32) + 7, -1, i64::MIN] {
+        let error = run(Tensor::new(&[id], &device)?).expect_err("it is no token").to_string();
+        assert!(error.contains(&format!("expected token ids, found {id}")), "{error}");
+    }
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let ids = Tensor::new(&[7u32], &device)?.to_dtype(dtype)?;
+        let error = run(ids).expect_err("it is no integer").to_string();
+        assert!(error.contains(&format!("expected an integer type, found {}", dtype.as_str())), "{error}");
     }
     Ok(())
 }

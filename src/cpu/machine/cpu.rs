@@ -41,7 +41,7 @@ impl CpuBuilder {
     }
 
     /// The number of threads, instead of the number of CPUs that this process may use. More than three are no more in
-    /// fact than there are CPUs.
+    /// fact than there are CPUs: [`Cpu::threads`] has the number, and [`Cpu::description`] says if it is lower.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
@@ -112,9 +112,10 @@ impl Cpu {
         self.isa.levels()
     }
 
-    /// The number of threads that an op uses at most.
+    /// The number of threads that an op uses at most: what was asked for, or if that is more than three, no more than
+    /// there are CPUs.
     pub fn threads(&self) -> usize {
-        self.threads.count()
+        self.threads.team()
     }
 
     /// How the selective scan goes through time.
@@ -136,15 +137,20 @@ impl Cpu {
         }
     }
 
-    /// One line that names instruction set, levels, threads and inexact modes.
+    /// One line that names instruction set, levels, threads and inexact modes. If there are fewer threads than were asked
+    /// for, it says so.
     pub fn description(&self) -> String {
         let threads = self.threads();
         let plural = if threads == 1 { "" } else { "s" };
+        let asked = match self.threads.asked() {
+            asked if asked > threads => format!(" of the {asked} asked for, one per CPU"),
+            _ => String::new(),
+        };
         let levels: String = self.levels().map(|level| format!(" + {level}")).collect();
         let scan = match self.scan_order {
             ScanOrder::Chunked { tokens } => format!(", scan in chunks of {tokens} tokens"),
             _ => String::new(),
         };
-        format!("{}{levels} vectors, {threads} thread{plural}{scan}", self.isa())
+        format!("{}{levels} vectors, {threads} thread{plural}{asked}{scan}", self.isa())
     }
 }

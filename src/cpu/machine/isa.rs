@@ -1,9 +1,10 @@
 //! Which instruction set a kernel runs on: detected once, forced lower by name, and proven by a type.
 
 use crate::arrays::{Error, Result};
+use std::ffi::OsString;
 use std::fmt;
 
-/// The environment variable that forces an instruction set: one of the names of [`Isa`].
+/// The environment variable that forces an instruction set: one of the names of [`Isa`]. Empty is as if it were not set.
 pub const ISA_VARIABLE: &str = "MAMBA_KERNELS_ISA";
 
 /// The one table of instruction sets. It makes the detection here and the target features of every kernel
@@ -184,9 +185,16 @@ impl Supported {
         Self::detect_levels(Isa::available().next().unwrap_or(Isa::Portable))
     }
 
-    /// What [`ISA_VARIABLE`] names, or the fastest if it is not set.
+    /// What [`ISA_VARIABLE`] names, or the fastest if it is not set or empty.
     pub(in crate::cpu) fn from_environment() -> Result<Self> {
-        let Some(name) = std::env::var_os(ISA_VARIABLE) else { return Ok(Self::best()) };
+        Self::named(std::env::var_os(ISA_VARIABLE).unwrap_or_default())
+    }
+
+    /// What a value of [`ISA_VARIABLE`] names.
+    fn named(name: OsString) -> Result<Self> {
+        if name.is_empty() {
+            return Ok(Self::best());
+        }
         match name.to_str().and_then(Isa::from_name) {
             Some(isa) => Self::new(isa),
             None => {
@@ -229,6 +237,17 @@ fn join(names: impl Iterator<Item = Isa>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_variable_is_as_if_it_were_not_set() {
+        assert_eq!(Supported::named(OsString::new()).unwrap(), Supported::best());
+        assert_eq!(Supported::named("portable".into()).unwrap().isa(), Isa::Portable);
+        let error = Supported::named("sse".into()).unwrap_err().to_string();
+        assert!(
+            error.contains("MAMBA_KERNELS_ISA=sse is not one of avx512, avx2, neon, portable"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn levels_belong_to_their_instruction_set() {

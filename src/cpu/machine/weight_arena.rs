@@ -8,7 +8,7 @@ use crate::arrays::Result;
 #[cfg(target_os = "linux")]
 use crate::arrays::huge_pages::{HUGE_PAGE, advise};
 #[cfg(target_os = "linux")]
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 
 /// Matrices below this many bytes stay on the heap.
 #[cfg(target_os = "linux")]
@@ -16,6 +16,9 @@ const SMALL: usize = 64 << 10;
 /// Addresses that are reserved at once. The system provides memory page by page, as it is written.
 #[cfg(target_os = "linux")]
 const MAPPING: usize = 64 << 20;
+/// Attempts to lock the arena, which others hold for some microseconds, before a matrix goes to the heap.
+#[cfg(target_os = "linux")]
+const TRIES: usize = 1000;
 /// A cache line: the alignment of a matrix.
 #[cfg(target_os = "linux")]
 const LINE: usize = 64;
@@ -48,15 +51,28 @@ impl WeightArena {
         Ok(PackedBytes::Heap { words: Aligned::zeros(op, len.div_ceil(4))?, len })
     }
 
-    /// `None` if the matrix is small or the system grants no mapping.
+    /// `None` if another thread has it for long: one that held it during a `fork` never gives it back in the child.
+    #[cfg(target_os = "linux")]
+    fn lock(&self) -> Option<MutexGuard<'_, (Weak<Mapping>, usize)>> {
+        for _ in 0..TRIES {
+            match self.current.try_lock() {
+                Ok(current) => return Some(current),
+                // harmless: the fields are always consistent
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+
+    /// `None` if the matrix is small, the system grants no mapping, or the lock cannot be had.
     #[cfg(target_os = "linux")]
     fn slice(&self, len: usize) -> Option<ArenaSlice> {
         if len < SMALL {
             return None;
         }
         let bytes = len.checked_next_multiple_of(LINE)?;
-        // poisoning is harmless: the fields are always consistent
-        let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut current = self.lock()?;
         let (mapping, used) = &mut *current;
         let fits = mapping.upgrade().filter(|mapping| bytes <= mapping.bytes - *used);
         let mapping = match fits {
@@ -194,6 +210,14 @@ mod tests {
         drop(matrices);
         assert_eq!(slices(), 0);
         assert!(arena.zeros("test", SMALL).unwrap().as_slice().iter().all(|&x| x == 0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_lock_that_is_never_given_back_does_not_stop_a_child() {
+        let arena = WeightArena::default();
+        let _held = arena.current.lock().unwrap();
+        assert!(matches!(arena.zeros("test", SMALL).unwrap(), PackedBytes::Heap { .. }));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Workspace {
     pub(in crate::cpu) inputs: Aligned<f32>,
     /// The scan's scratch, a piece per worker.
     pub(in crate::cpu) scan: Aligned<f32>,
-    /// The chunked scan: its chunks, their first rows, and their states and products of decays.
+    /// The chunked scan: its chunks, their first rows, and their states and logarithms of decays.
     pub(in crate::cpu) chunks: Vec<Chunk>,
     pub(in crate::cpu) chunk_offsets: Vec<usize>,
     pub(in crate::cpu) chunk_states: Aligned<f32>,

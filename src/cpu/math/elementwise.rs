@@ -1,6 +1,7 @@
 //! The elementary functions of the exact mode, over slices.
 
 use super::elementary;
+use crate::arrays::FloatMode;
 use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::simd::dispatch::kernel;
 use crate::cpu::simd::{Simd, load, store};
@@ -63,6 +64,7 @@ impl Elementary {
 impl Cpu {
     /// Replaces each value by the function's, on the calling thread.
     pub fn elementary(&self, function: Elementary, values: &mut [f32]) {
+        let _mode = FloatMode::standard();
         let job = Map { function, values: values.as_mut_ptr(), len: values.len() };
         // SAFETY: the job's values are the slice's (1).
         unsafe { map(self.isa)(&job) }

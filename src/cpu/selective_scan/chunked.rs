@@ -1,13 +1,15 @@
 //! The scan that is parallel over time: [`ScanOrder::Chunked`](crate::ops::ScanOrder::Chunked).
 //!
 //! ```text
-//! 1. of each chunk but the first and the last: p = exp2(Σ delta · (a · log2 e)), q = its last state from zeros
-//! 2. the state before each chunk, in order: h[i + 1] = fma(p[i], h[i], q[i])
+//! 1. of each chunk but the first and the last: x = Σ delta · (a · log2 e), q = its last state from zeros
+//! 2. the state before each chunk, in order: h[i + 1] = fma(p[i], h[i], q[i]), p = exp2(x)
 //! 3. each chunk but the first from the state before it, as in the sequential scan
 //! ```
 //!
 //! A chunk is the affine map `h -> p h + q`. Maps compose, `(p2, q2) after (p1, q1) = (p2 p1, p2 q1 + q2)`; applied
-//! to a state one after the other they need no products of `p`. The first chunk starts from the state of the sequence, so
+//! to a state one after the other they need no products of `p`. Where `a` is positive, or delta negative, `p` may overflow
+//! though `p h` does not, as where `h` is 0: beyond 2^128 it is three factors, whose product is more than any `h` but 0
+//! can be multiplied by. The first chunk starts from the state of the sequence, so
 //! pass 1 scans it with its outputs. Passes 1 and 3 are parallel over chunks, all three over channels.
 
 use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
@@ -17,6 +19,7 @@ use crate::cpu::machine::cpu::Cpu;
 use crate::cpu::machine::split::{RaggedSplit, Split};
 use crate::cpu::machine::threads::Shared;
 use crate::cpu::machine::workspace::{Chunk, Workspace};
+use crate::cpu::math;
 use crate::cpu::simd::dispatch::{kernel, lanes};
 use crate::cpu::simd::{Simd, load, store};
 use std::ops::Range;
@@ -27,7 +30,7 @@ struct Chunked<'a> {
     chunks: &'a [Chunk],
     /// The first row of each chunk, and the end of the last.
     offsets: &'a [usize],
-    /// Of each chunk `[2, d_state, channels]`: in the end the state before it, and the product of its decays.
+    /// Of each chunk `[2, d_state, channels]`: in the end the state before it, and the logarithm of its decays' product.
     states: *mut f32,
     /// A [`Scratch`] per worker, of this size.
     scratch: *mut f32,
@@ -40,8 +43,8 @@ enum Work {
     Padding,
     /// The scan with outputs.
     Scan(Start),
-    /// Where its states end that start as zeros, and the product of its decays.
-    Map { end: *mut f32, decay: *mut f32 },
+    /// Where its states end that start as zeros, and the logarithm of its decays' product.
+    Map { end: *mut f32, exponent: *mut f32 },
 }
 
 /// Each sequence in chunks of `length` tokens.
@@ -131,7 +134,7 @@ impl Chunked<'_> {
             (true, true) => Some(Work::Scan(self.scan.slot(slot).map_or(Start::Zeros, Start::State))),
             (true, false) => Some(Work::Scan(Start::State(before))),
             (false, false) => {
-                Some(Work::Map { end: before, decay: before.wrapping_add(self.scan.state_size()) })
+                Some(Work::Map { end: before, exponent: before.wrapping_add(self.scan.state_size()) })
             }
             (false, true) => None,
         }
@@ -166,8 +169,8 @@ impl Chunked<'_> {
                     match work {
                         Work::Padding => scan.clear_outputs(rows, strips, lanes),
                         Work::Scan(start) => scan_kernel(&ScanJob { scan, rows, strips, start, scratch }),
-                        Work::Map { end, decay } => {
-                            chunk_kernel(&ChunkJob { scan, rows, strips, end, decay, scratch });
+                        Work::Map { end, exponent } => {
+                            chunk_kernel(&ChunkJob { scan, rows, strips, end, exponent, scratch });
                         }
                     }
                 }
@@ -203,9 +206,12 @@ impl Chunked<'_> {
     }
 }
 
+/// The largest exponent below 128: its power of two is finite.
+const LARGEST: f32 = f32::from_bits(0x42ff_ffff);
+
 /// Pass 2 of one sequence: some numbers of the states.
 struct CarryJob {
-    /// Of each chunk, the state and the product of decays. Those of the first hold the state after it.
+    /// Of each chunk, the state and the logarithm of the decays' product. Those of the first hold the state after it.
     states: *mut f32,
     chunks: usize,
     size: usize,
@@ -234,9 +240,15 @@ unsafe fn carry_body<S: Simd>(job: &CarryJob) {
             for chunk in 1..job.chunks - 1 {
                 let state = job.states.add(2 * chunk * job.size + i);
                 let q = load::<S, f32>(state, count);
-                let p = load::<S, f32>(state.add(job.size), count);
+                let x = load::<S, f32>(state.add(job.size), count);
                 store::<S, f32>(state, h, count);
-                h = S::fma(p, h, q);
+                // of an ordinary chunk the second and the third are 1
+                let largest = S::splat(LARGEST);
+                let second = S::max(S::sub(x, largest), S::splat(0.0));
+                let third = S::max(S::sub(second, largest), S::splat(0.0));
+                let factors = [S::min(largest, x), S::min(largest, second), S::min(largest, third)];
+                let [first, second, third] = math::exp2::<S, 3>(factors);
+                h = S::fma(first, S::mul(S::mul(h, second), third), q);
             }
             store::<S, f32>(job.target.add(i), h, count);
         }

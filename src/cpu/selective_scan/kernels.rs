@@ -28,15 +28,15 @@ pub(super) struct ScanJob {
     pub scratch: *mut f32,
 }
 
-/// The map `h -> decay · h + end` of some strips of channels of a chunk.
+/// The map `h -> 2^exponent · h + end` of some strips of channels of a chunk.
 pub(super) struct ChunkJob {
     pub scan: Scan,
     pub rows: Range<usize>,
     pub strips: Range<usize>,
     /// `[d_state, channels]`: written with the states at the end of a scan from zeros.
     pub end: *mut f32,
-    /// `[d_state, channels]`: written with the product of all decays.
-    pub decay: *mut f32,
+    /// `[d_state, channels]`: written with the binary logarithm of the product of all decays.
+    pub exponent: *mut f32,
     /// A [`Scratch`].
     pub scratch: *mut f32,
 }
@@ -95,7 +95,7 @@ unsafe fn scan_of<S: Simd, T: Element + LoadStore>(job: &ScanJob) {
 }
 
 /// # Safety
-/// As for [`scan_body`], with `end` and `decay` for outputs and state.
+/// As for [`scan_body`], with `end` and `exponent` for outputs and state.
 #[inline(always)]
 unsafe fn scan_chunk_body<S: Simd>(job: &ChunkJob) {
     debug_assert!(job.strips.end <= job.scan.strips(S::LANES));
@@ -109,7 +109,7 @@ unsafe fn scan_chunk_body<S: Simd>(job: &ChunkJob) {
 unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
     let scan = &job.scan;
     let scratch = Scratch::new(scan, S::LANES, job.scratch);
-    // SAFETY: `end` and `decay` are `[d_state, channels]`; the conditions are those of the strip's passes.
+    // SAFETY: `end` and `exponent` are `[d_state, channels]`; the conditions are those of the strip's passes.
     unsafe {
         for strip in job.strips.clone() {
             let channels = scan.strip(S::LANES, strip).1;
@@ -124,7 +124,7 @@ unsafe fn scan_chunk_of<S: Simd, T: Element + LoadStore>(job: &ChunkJob) {
                 let extremes = strip.prepare_delta::<S>();
                 strip.scan_states::<S>(extremes);
                 if rows.end == job.rows.end {
-                    strip.total_decay::<S>(job.decay);
+                    strip.total_exponent::<S>(job.exponent);
                 }
             }
         }

@@ -300,21 +300,20 @@ impl<'a, T: LoadStore> Strip<'a, T> {
         h
     }
 
-    /// The product of a chunk's decays, `exp2(Σ delta · (a · log2 e))`, from the sum of delta.
+    /// The binary logarithm of the product of a chunk's decays, `Σ delta · (a · log2 e)`, from the sum of delta.
     ///
     /// # Safety
-    /// 1 to 4 of the module, and `decay` is `[d_state, channels]`.
+    /// 1 to 4 of the module, and `exponent` is `[d_state, channels]`.
     #[inline(always)]
-    pub unsafe fn total_decay<S: Simd>(&self, decay: *mut f32) {
+    pub unsafe fn total_exponent<S: Simd>(&self, exponent: *mut f32) {
         let (scan, count) = (self.scan, self.count);
-        // SAFETY: the channels are in the scratch's sums, in `a` and in `decay`.
+        // SAFETY: the channels are in the scratch's sums, in `a` and in `exponent`.
         unsafe {
             let sum = load::<S, f32>(self.scratch.h.add(self.channel), count);
             for n in 0..scan.d_state {
                 let at = n * scan.channels + self.channel;
                 let a = S::mul(load::<S, f32>(scan.a.add(at), count), S::splat(math::LOG2_E));
-                let [product] = math::exp2::<S, 1>([S::mul(sum, a)]);
-                store::<S, f32>(decay.add(at), product, count);
+                store::<S, f32>(exponent.add(at), S::mul(sum, a), count);
             }
         }
     }

@@ -66,7 +66,9 @@ pub(super) fn origins() -> Result<Vec<Origin>, String> {
 }
 
 fn chosen(cubin: Option<PathBuf>, compiler: Option<String>) -> Result<Vec<Origin>, String> {
-    match (cubin, compiler) {
+    // an empty variable is as if it were not set
+    let cubin = cubin.filter(|file| !file.as_os_str().is_empty());
+    match (cubin, compiler.filter(|name| !name.is_empty())) {
         (Some(file), _) => Ok(vec![Origin::Cubin(file)]),
         (None, None) => Ok(ORIGINS.into()),
         (None, Some(wanted)) => match ORIGINS.into_iter().find(|origin| origin.name() == wanted) {
@@ -273,6 +275,7 @@ mod tests {
         assert_eq!(names(None, None).unwrap(), ["nvrtc", "nvcc", "embedded"]);
         assert_eq!(names(None, Some("nvcc")).unwrap(), ["nvcc"]);
         assert_eq!(names(Some("a.cubin"), Some("nvcc")).unwrap(), ["MAMBA_KERNELS_CUBIN"]);
+        assert_eq!(names(Some(""), Some("")), names(None, None));
         let refused = names(None, Some("gcc")).unwrap_err();
         assert_eq!(
             refused,

@@ -14,6 +14,7 @@
 //! logits and an equal seed give equal tokens on every machine.
 #![forbid(unsafe_code)]
 
+use crate::arrays::FloatMode;
 use crate::model::error::ModelError;
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
@@ -124,6 +125,7 @@ impl Sampler {
     /// [`ModelError::Logit`] if a logit is NaN or positive infinity; [`ModelError::Argument`] if no token has a
     /// logit above negative infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, ModelError> {
+        let _mode = FloatMode::standard();
         self.candidates.clear();
         for (token, &value) in (0u32..).zip(logits) {
             if value.is_nan() || value == f32::INFINITY {

@@ -1,5 +1,6 @@
 //! What holds for every op on every backend.
 
+use crate::float_mode;
 use crate::harness::arrays::{Check, Device, Outcome, same_bits, stored};
 use crate::harness::case::{Case, Rowwise};
 use crate::harness::error_analysis::Approx;
@@ -115,6 +116,25 @@ pub fn any_layout_gives_the_same_bits<B: Backend, C: Case>(devices: &[Device<B>]
     let [first, last] = ends(devices);
     for_cases(mixed, |case: &C, _| {
         case.dense().run(last).same_bits(&case.run(first), "dense against strided")
+    });
+}
+
+/// The floating-point mode of the calling thread changes no bit, and is the caller's again after the call.
+pub fn any_float_mode_of_the_caller_gives_the_same_bits<B: Backend, C: Case>(devices: &[Device<B>]) {
+    let check = |case: &C, mode: (&str, u64)| {
+        let expected = case.run(&devices[0]);
+        ends(devices)
+            .into_iter()
+            .try_for_each(|device| float_mode::within(mode, || case.run(device)).same_bits(&expected, mode.0))
+    };
+    for spec in C::large() {
+        let case = C::of(&spec, Flavour::Special);
+        float_mode::OTHERS.iter().for_each(|&mode| check(&case, mode).unwrap());
+    }
+    for_cases(mixed, |case: &C, seed| {
+        // one of the modes, whether or not the case has special values
+        let mode = float_mode::OTHERS.get((seed / 2) as usize % float_mode::OTHERS.len().max(1));
+        mode.map_or(Ok(()), |&mode| check(case, mode))
     });
 }
 

@@ -9,7 +9,7 @@ use crate::ops::linear::{self, Linear};
 use crate::ops::selective_scan::{self, SelectiveScan};
 use crate::properties::every_op;
 use mamba_kernels::cpu::{CpuBuilder, Isa, ScanOrder};
-use mamba_kernels::{Backend, Cpu, WeightFormat};
+use mamba_kernels::{Backend, Batch, Cpu, Rows, WeightFormat, ops};
 use std::num::NonZeroUsize;
 
 /// An op that has an inexact mode.
@@ -67,6 +67,54 @@ pub fn a_long_chunk_gives_the_exact_bits(devices: &[Device<Cpu>]) {
     let order = ScanOrder::Chunked { tokens: NonZeroUsize::new(1 << 20).unwrap() };
     let chunked = Device::new(Cpu::builder().isa(isa).scan_order(order).build().unwrap());
     every_op::bits_of::<_, SelectiveScan>(&[exact], &chunked);
+}
+
+/// A state that a chunk multiplies by more than the largest number: zero stays zero, a small one grows as token by token.
+pub fn growing_states_are_those_of_the_sequential_scan(devices: &[Device<Cpu>]) {
+    // three chunks: the middle one is a factor, and the first has a delta of 0
+    const CHUNK: usize = 64;
+    const TOKENS: usize = 2 * CHUNK + 5;
+    // a, delta, the state at the start. Multiplied by 2^46, 2^138, 2^277 and 2^462 in the middle chunk.
+    let cases = [
+        (0.5f32, 1.0f32, 1e-30f32),
+        (1.5, 1.0, 0.0),
+        (1.5, 1.0, 1e-30),
+        (-1.5, -1.0, -1e-30),
+        (-3.0, -1.0, 0.0),
+        (3.0, 1.0, f32::MIN_POSITIVE),
+        (5.0, 1.0, 0.0),
+        (5.0, 1.0, -1e-30),
+    ];
+    let order = ScanOrder::Chunked { tokens: NonZeroUsize::new(CHUNK).unwrap() };
+    let cpu = Cpu::builder().isa(devices[0].backend.isa()).scan_order(order).build().unwrap();
+    for (a, delta, start) in cases {
+        let growth = (f64::from(a * delta) * (TOKENS - CHUNK) as f64).exp();
+        let expected = f64::from((f64::from(start) * growth) as f32);
+        let (u, one, mut deltas) = ([0.0f32; 3 * TOKENS], [1.0f32; TOKENS], [delta; 3 * TOKENS]);
+        deltas[..3 * CHUNK].fill(0.0);
+        let (mut state, mut output) = ([start; 3], [7.0f32; 3 * TOKENS]);
+        let args = ops::SelectiveScan::<Cpu, f32> {
+            u: Rows::new(&u[..], TOKENS, 3).unwrap(),
+            delta: Rows::new(&deltas[..], TOKENS, 3).unwrap(),
+            a: &[a; 3],
+            b: Rows::new(&one[..], TOKENS, 1).unwrap(),
+            c: Rows::new(&one[..], TOKENS, 1).unwrap(),
+            n_groups: 1,
+            d: None,
+            z: None,
+            delta_bias: None,
+            delta_softplus: false,
+            batch: &Batch::single(TOKENS),
+            state: Some(&mut state),
+            output: Rows::new(&mut output[..], TOKENS, 3).unwrap(),
+        };
+        cpu.selective_scan(args, &mut Default::default()).unwrap();
+        for found in state.into_iter().chain(output[3 * TOKENS - 3..].iter().copied()).map(f64::from) {
+            // each token's decay is off by some units in the last place
+            let close = found == expected || (found - expected).abs() <= 1e-4 * expected.abs();
+            assert!(close, "a = {a}, delta = {delta}, from {start}: {found}, not {expected}");
+        }
+    }
 }
 
 pub fn linear_takes_its_arithmetic_from_the_weight(devices: &[Device<Cpu>]) {

@@ -34,13 +34,27 @@ pub fn selective_scan_in_chunks(case: &SelectiveScan, length: usize) -> Vec<Vec<
                 let mut local = zeros.clone();
                 let sums = scan_rows(case, chunk, &mut local, &mut vec![Approx::ZERO; output.len()]);
                 for (i, (h, before)) in h.iter_mut().zip(before).enumerate() {
-                    let decay = sums[i % channels].mul(rate(case, i / channels, i % channels)).exp2();
-                    *h = decay.fma(before, local[i]);
+                    let exponent = sums[i % channels].mul(rate(case, i / channels, i % channels));
+                    *h = carried(exponent, before, local[i]);
                 }
             }
         }
     }
     [output].into_iter().chain(state).collect()
+}
+
+/// The state after a chunk, from that before it: `2^exponent · before + end`, with a power that would overflow as three
+/// factors.
+fn carried(exponent: Approx, before: Approx, end: Approx) -> Approx {
+    const LARGEST: f32 = f32::from_bits(0x42ff_ffff); // the largest number below 128
+    if exponent.computed > LARGEST {
+        let second = exponent.computed - LARGEST;
+        let third = (second - LARGEST).max(0.0);
+        let [first, second, third] = [LARGEST, second.min(LARGEST), third.min(LARGEST)];
+        let power = |x| Approx::exact(x).exp2();
+        return power(first).fma(before.mul(power(second)).mul(power(third)), end);
+    }
+    exponent.exp2().fma(before, end)
 }
 
 /// `a · log2 e`
