@@ -24,13 +24,13 @@ impl<'a> Variables<'a> {
 
     /// The place of the first of some tensors that exists, else of the last, and its name there.
     fn find<'n>(&self, names: &[&'n str]) -> (&VarBuilder<'a>, &'n str) {
-        let places = names.iter().map(|&name| match name.strip_prefix("backbone.") {
+        let mut places = names.iter().map(|&name| match name.strip_prefix("backbone.") {
             Some(name) => (&self.backbone, name),
             None => (&self.outside, name),
         });
         let found = places.clone().find(|(place, name)| place.contains_tensor(name));
         // candle uses the older of the embedding's two names
-        found.or(places.last()).unwrap_or((&self.backbone, ""))
+        found.or(places.next_back()).unwrap_or((&self.backbone, ""))
     }
 
     /// The first of some tensors that exists, converted to a type.
