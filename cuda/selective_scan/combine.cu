@@ -3,6 +3,9 @@
 //   start[0] = state_in; start[1] = end[0]
 //   start[i + 1] = fma(exp2(sum of delta[i] * (a * log2 e)), start[i], end[i])
 //
+// Where a is positive, the power may be infinite though its product with a state is not, as with a state of 0: beyond
+// 2^128 it is three factors.
+//
 // A thread has one state of one sequence. It loads COMBINE_AHEAD chunks together, since each step of the recurrence
 // waits for the one before.
 //
@@ -11,6 +14,20 @@
 
 #define COMBINE_THREADS 128
 #define COMBINE_AHEAD 8 // chunks loaded together
+#define COMBINE_LARGEST coefficient(0x42ffffffu) // the largest exponent below 128: its power of two is finite
+
+// fma(2^x, h, end), the power in three factors; those of an ordinary chunk are 2^x, 1 and 1.
+DEVICE float combine(float x, float h, float end) {
+    float second = __fsub_rn(x, COMBINE_LARGEST);
+    second = second > 0.0f ? second : 0.0f;
+    float third = __fsub_rn(second, COMBINE_LARGEST);
+    third = third > 0.0f ? third : 0.0f;
+    const float first = COMBINE_LARGEST < x ? COMBINE_LARGEST : x;
+    second = COMBINE_LARGEST < second ? COMBINE_LARGEST : second;
+    third = COMBINE_LARGEST < third ? COMBINE_LARGEST : third;
+    h = __fmul_rn(__fmul_rn(h, exp2_exact(second)), exp2_exact(third));
+    return __fmaf_rn(exp2_exact(first), h, end);
+}
 
 KERNEL_BOUNDS(mk_scan_combine, ScanArgs, COMBINE_THREADS, 8) {
     const int64_t c = static_cast<int64_t>(blockIdx.y) * COMBINE_THREADS + threadIdx.x;
@@ -34,7 +51,7 @@ KERNEL_BOUNDS(mk_scan_combine, ScanArgs, COMBINE_THREADS, 8) {
         for (int i = 0; i < COMBINE_AHEAD; i++) {
             if (start + i < chunks) args.chunk_state[(first + start + i) * states + at] = h;
             if (start + i < chunks - 1) {
-                h = start + i == 0 ? end[i] : __fmaf_rn(exp2_exact(__fmul_rn(delta[i], a_log2e)), h, end[i]);
+                h = start + i == 0 ? end[i] : combine(__fmul_rn(delta[i], a_log2e), h, end[i]);
             }
         }
     }
