@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD work=${CARGO_TARGET_DIR:-$PWD/target}/guides
-export CARGO_TARGET_DIR=$work/build # of all guides
+export CARGO_TARGET_DIR=$work/build CARGO_INCREMENTAL=0 # of all guides
 
 retry() { local i; for i in 1 2 3; do "$@" && return; echo "try $i failed: $*"; sleep $((i * 10)); done; return 1; }
 
@@ -28,7 +28,9 @@ for guide in "${guides[@]}"; do
     /^```$/ { out = "" } out { print > out }' "docs/linking/$guide.md"
   echo "== docs/linking/$guide.md: $(ls "$folder/src/bin" | tr '\n' ' ')"
   retry cargo fetch --quiet --manifest-path "$folder/Cargo.toml"
-  cargo build --quiet --manifest-path "$folder/Cargo.toml" --bins
+  # what the guide's profile says is read, but the kernels are compiled quickly: minutes less for each guide
+  cargo build --quiet --manifest-path "$folder/Cargo.toml" --bins \
+    --config 'profile.dev.package.mamba-kernels.opt-level = 1' --config 'profile.dev.debug = 0'
   for program in "$folder"/src/bin/*.rs; do
     name=$(basename "$program" .rs)
     case $name in *-no-run) ;; *) "$CARGO_TARGET_DIR/debug/$name" ;; esac

@@ -36,7 +36,8 @@ impl Weights {
         };
         let (rows, cols) = (weight.rows(), weight.cols());
         let mut values = host::zeros("pack", checked_product("pack", "weight", &[rows, cols])?)?;
-        for i in 0..rows {
+        let filled = if cols == 0 { 0 } else { rows };
+        for i in 0..filled {
             for (value, &stored) in values[i * cols..].iter_mut().zip(weight.row(i)) {
                 *value = round(stored);
             }

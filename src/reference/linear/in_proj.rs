@@ -13,6 +13,9 @@ pub(in crate::reference) fn in_proj<T: Element, const N: usize>(
     mut args: InProj<'_, Reference, T, N>,
 ) -> Result<()> {
     let shape = args.validate()?;
+    if args.outputs.iter().all(|output| output.cols() == 0) {
+        return Ok(()); // of any number of rows
+    }
     for t in 0..shape.tokens {
         let input = args.input.row(t); // [d_model]
         let mut j = 0; // row of the weight
