@@ -11,7 +11,8 @@ for program in "$@"; do
   grep -qE "$kernels" <<<"$symbols" || { echo "$program: no kernels, or no symbols"; status=1; continue; }
   # everything that runs inside a kernel: intrinsics, vectors, elementary functions, steps, bodies
   inside='core_arch::|mamba_kernels::cpu::(simd::|math::elementary::|.*(_body|_of|_from|_to|tile_of_any_size|Strip|::step|::finish)(<|::|$))'
-  found=$(grep -E "$inside" <<<"$symbols" | grep -vE "_xgetbv|::driver::|$kernels" || true)
+  # except the rare case of the portable multiply-add, which is over plain arrays and out of the way on purpose
+  found=$(grep -E "$inside" <<<"$symbols" | grep -vE "_xgetbv|::driver::|simd::fused::rounded_to_odd|$kernels" || true)
   if [ -n "$found" ]; then echo "$program: not inlined:"; echo "$found"; status=1
   else echo "$program: every intrinsic is inlined"; fi
 done

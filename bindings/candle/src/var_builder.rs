@@ -58,6 +58,11 @@ impl Source for Variables<'_> {
         packed("pack", backend, &tensor, format).map_err(|error| failed(self.find(names).1, error))
     }
 
+    fn contains(&self, name: &str) -> bool {
+        let (place, name) = self.find(&[name]);
+        place.contains_tensor(name)
+    }
+
     fn widened(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let tensor = self.tensor(&[name], shape, DType::F32)?;
         tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(|error| failed(name, error))
