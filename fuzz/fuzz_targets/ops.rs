@@ -298,12 +298,20 @@ fn run_op<B: Backend>(
     Ok(())
 }
 
+/// Whether a backend ran out of memory, or cannot pack a matrix of so many rows: how many, each backend has to say.
+fn of_memory(error: &str) -> bool {
+    error.contains("out of memory") || error.starts_with("pack:")
+}
+
 fuzz_target!(|case: Case| {
-    let reference = run(&Reference, &case).map(drop).map_err(|error| error.to_string());
+    let words =
+        |result: &Result<Vec<Vec<f32>>, Error>| result.as_ref().map(drop).map_err(|error| error.to_string());
     let [portable, fastest] = [&CPUS[0], &CPUS[1]].map(|cpu| run(cpu, &case));
-    let words = |result: &Result<_, Error>| result.as_ref().map(drop).map_err(|error| error.to_string());
-    assert_eq!(words(&portable), reference);
-    assert_eq!(words(&fastest), reference);
+    let results = [words(&run(&Reference, &case)), words(&portable), words(&fastest)];
+    if !results.iter().any(|result| result.as_ref().is_err_and(|error| of_memory(error))) {
+        assert_eq!(results[1], results[0]);
+        assert_eq!(results[2], results[0]);
+    }
     if let (Ok(portable), Ok(fastest)) = (portable, fastest) {
         for (portable, fastest) in portable.iter().flatten().zip(fastest.iter().flatten()) {
             assert!(portable.to_bits() == fastest.to_bits() || portable.is_nan() && fastest.is_nan());
