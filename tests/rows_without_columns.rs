@@ -1,17 +1,20 @@
 //! Arrays without columns take no memory, whatever their number of rows: calls with them return at once.
 
 use mamba_kernels::ops::{Activation, CausalConv1d, Epilogue, InProj, Linear, RmsNorm, SelectiveScan};
-use mamba_kernels::{Backend, Batch, Cpu, Error, Reference, Rows};
+use mamba_kernels::{Backend, Batch, Cpu, Error, Memory, Reference, Rows};
 use std::sync::mpsc;
 use std::time::Duration;
 
 const ROWS: usize = 1 << 60;
 
+/// A backend whose arrays are slices.
+trait OnTheHost: Backend + for<'a> Memory<View<'a, f32> = &'a [f32], ViewMut<'a, f32> = &'a mut [f32]> {}
+
+impl OnTheHost for Reference {}
+impl OnTheHost for Cpu {}
+
 /// Runs every op in a thread of its own and fails if one takes longer than it possibly can.
-fn returns<B: Backend<Buffer<f32> = Vec<f32>> + 'static>(backend: B)
-where
-    B: for<'a> mamba_kernels::Memory<View<'a, f32> = &'a [f32], ViewMut<'a, f32> = &'a mut [f32]>,
-{
+fn returns<B: OnTheHost + 'static>(backend: B) {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         for (name, op) in ops::<B>() {
@@ -33,10 +36,7 @@ where
 
 type Op<B> = fn(&B) -> Result<(), Error>;
 
-fn ops<B>() -> [(&'static str, Op<B>); 7]
-where
-    B: Backend + for<'a> mamba_kernels::Memory<View<'a, f32> = &'a [f32], ViewMut<'a, f32> = &'a mut [f32]>,
-{
+fn ops<B: OnTheHost>() -> [(&'static str, Op<B>); 7] {
     [
         ("pack", |backend| backend.pack(rows()).map(drop)),
         ("linear", |backend| {
