@@ -1,6 +1,6 @@
-//! The sizes of the caches, as the system tells them.
+//! The sizes of the caches, and which of them an array lies in.
 
-use std::fs::read_to_string;
+use mamba_kernels::Cpu;
 
 /// Where an array lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,28 +28,10 @@ impl Level {
 pub struct Levels([usize; 3]);
 
 impl Levels {
-    /// From Linux, or common sizes if it reports none.
+    /// As the crate finds them; an L3 cache of a common size if it finds none.
     pub fn detect() -> Self {
-        let mut sizes = [32 << 10, 1 << 20, 32 << 20];
-        for index in 0..8 {
-            let read = |name: &str| {
-                read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}"))
-            };
-            let (Ok(level), Ok(kind), Ok(size)) = (read("level"), read("type"), read("size")) else {
-                continue;
-            };
-            let size = size.trim();
-            let (digits, unit) = match size.strip_suffix('K') {
-                Some(digits) => (digits, 1 << 10),
-                None => (size.trim_end_matches('M'), 1 << 20),
-            };
-            if let (Ok(level @ 1..=3), Ok(size)) = (level.trim().parse::<usize>(), digits.parse::<usize>())
-                && kind.trim() != "Instruction"
-            {
-                sizes[level - 1] = size * unit;
-            }
-        }
-        Self(sizes)
+        let caches = Cpu::new().caches();
+        Self([caches.l1, caches.l2, if caches.l3 == 0 { 32 << 20 } else { caches.l3 }])
     }
 
     /// The smallest level that holds `bytes`, of which each thread touches its part.

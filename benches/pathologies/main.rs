@@ -5,21 +5,20 @@
 //! ratio is the median over rounds. FILTER is a part of a name; `--quick` takes fewer rounds; `MAMBA_KERNELS_ISA` forces
 //! an instruction set. Writes `target/pathologies.json`: `{case, isa, threads, ratio, lowest, highest}`.
 
+mod calls;
 #[path = "../harness/files.rs"]
 mod files;
 mod shapes;
 mod threads;
 mod values;
 
+use calls::Run;
 use mamba_kernels::Cpu;
 use serde_json::{Value, json};
 use std::time::Instant;
 
 /// Passes on the pairs of a group whose names are wanted.
 type Group = fn(&dyn Fn(&str) -> bool, &mut dyn FnMut(Pair));
-
-/// A run of an op.
-type Run = Box<dyn FnMut()>;
 
 /// A case and its twin.
 struct Pair {

@@ -1,6 +1,7 @@
 //! Shapes: rows a page apart, one channel more than vectors have, odd numbers of states and taps, few rows.
 
-use crate::values::{ordinary, positive, product};
+use crate::calls::{ordinary, positive};
+use crate::values::product;
 use crate::{Pair, Run};
 use mamba_kernels::ops::{Activation, CausalConv1d, SelectiveScan};
 use mamba_kernels::{Backend, Batch, Cpu, Rows};

@@ -1,7 +1,8 @@
 //! Threads: batches of unequal lengths, many small sequences, more threads than CPUs, several callers.
 
+use crate::calls::ordinary;
 use crate::shapes::{Arrays, conv, scan};
-use crate::values::{ordinary, product};
+use crate::values::product;
 use crate::{Pair, Run};
 use mamba_kernels::ops::{Epilogue, Linear};
 use mamba_kernels::{Backend, Cpu, Rows};

@@ -8,12 +8,7 @@
 // returns.
 //
 // MAMBA_EXECUTOR_DRIVER_FAIL=FUNCTION:N:STATUS makes the Nth call of a function fail, for tests of what follows.
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
-#include <cfenv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -164,32 +159,9 @@ int executor_failed(Driver& d) {
     return INVALID_VALUE;
 }
 
-// The floating-point mode that kernels assume, while this lives: a device has it whatever the caller's thread has set.
-class StandardMode {
-#if defined(__x86_64__)
-    const unsigned callers = _mm_getcsr();
-
-  public:
-    StandardMode() { _mm_setcsr(0x1f80); }
-    ~StandardMode() { _mm_setcsr(callers); }
-#else
-    std::fenv_t callers;
-
-  public:
-    StandardMode() {
-        std::fegetenv(&callers);
-        std::fesetenv(FE_DFL_ENV);
-    }
-    ~StandardMode() { std::fesetenv(&callers); }
-#endif
-    StandardMode(const StandardMode&) = delete;
-    StandardMode& operator=(const StandardMode&) = delete;
-};
-
 int run(Driver& d, const Function& function, const uint32_t* grid, const uint32_t* block, uint32_t shared_bytes,
         const void* args) {
     if (shared_bytes > USUAL_SHARED) return refused("more than 48 KiB of shared memory");
-    const StandardMode mode;
     if (mamba_executor_launch(d.device, function.name.data(), function.name.size(), grid, block, shared_bytes, args,
                               function.args_bytes) != 0) {
         std::fprintf(stderr, "libcuda of the executor: %s: %s\n", function.name.c_str(), mamba_executor_message(d.device));

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "float_mode.h"
 #include "launch.h"
 #include "registry.h"
 
@@ -130,6 +131,7 @@ API int mamba_executor_launch(Device* device, const char* name, size_t name_byte
     }
     device->kernel = kernel;
     device->args = args;
+    const executor::StandardMode mode;
     return executor::run_grid(*device) ? OK : FAILED;
 }
 

@@ -77,33 +77,13 @@ impl Generate {
         let prompt = read_prompt(self.prompt.as_deref())?;
         let Self { no_echo, max_tokens, temperature, top_k, top_p, repetition_penalty, seed, model, .. } =
             self;
-        let chosen = Chosen { temperature, top_k, top_p, repetition_penalty, seed };
-        let task = Continue { model: model.source(), prompt, echo: !no_echo, max_tokens, chosen };
+        let mut chosen = GenerationConfig::default();
+        chosen.temperature = temperature;
+        chosen.top_k = top_k;
+        chosen.top_p = top_p;
+        chosen.repetition_penalty = repetition_penalty;
+        let task = Continue { model: model.source(), prompt, echo: !no_echo, max_tokens, chosen, seed };
         model.run(task)
-    }
-}
-
-/// What the arguments say of sampling.
-struct Chosen {
-    temperature: Option<f64>,
-    top_k: Option<usize>,
-    top_p: Option<f64>,
-    repetition_penalty: Option<f64>,
-    seed: u64,
-}
-
-impl Chosen {
-    /// With the model's values, or else those of the help, for what the arguments do not say.
-    fn or(self, model: &GenerationConfig) -> Sampling {
-        let help = Sampling { temperature: 0.8, top_p: 0.95, seed: self.seed, ..Sampling::default() };
-        let otherwise = model.sampling(help);
-        Sampling {
-            temperature: self.temperature.unwrap_or(otherwise.temperature),
-            top_k: self.top_k.unwrap_or(otherwise.top_k),
-            top_p: self.top_p.unwrap_or(otherwise.top_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(otherwise.repetition_penalty),
-            seed: self.seed,
-        }
     }
 }
 
@@ -135,16 +115,19 @@ struct Continue {
     prompt: Vec<u8>,
     echo: bool,
     max_tokens: usize,
-    chosen: Chosen,
+    /// The options of sampling that were given. For the others the model's values stand, or else those of the help.
+    chosen: GenerationConfig,
+    seed: u64,
 }
 
 impl Task for Continue {
     fn run<B: Backend>(self, backend: B) -> anyhow::Result<()> {
-        let Self { model: source, prompt, echo, max_tokens, chosen } = self;
+        let Self { model: source, prompt, echo, max_tokens, chosen, seed } = self;
         let model = source.load(backend)?;
         let codec = Codec::open(source.dir.as_deref(), model.config().vocab_size)?;
         let stop_tokens = codec.ends_of_text(model.eos_token_ids());
-        let sampler = Sampler::new(chosen.or(model.generation_config()))?;
+        let help = Sampling { temperature: 0.8, top_p: 0.95, seed, ..Sampling::default() };
+        let sampler = Sampler::new(chosen.sampling(model.generation_config().sampling(help)))?;
         let options = GenerateOptions { max_tokens, stop_tokens, sampler };
 
         let mut decoder = codec.decoder();

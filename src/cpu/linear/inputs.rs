@@ -4,7 +4,7 @@ use super::formats::format::InputForm;
 use crate::arrays::DType;
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::simd::dispatch::kernel;
-use crate::cpu::simd::{LoadStore, Simd, load, store};
+use crate::cpu::simd::{LoadStore, Simd, any_subnormal, load, store};
 use crate::with_element_type;
 use half::bf16;
 use std::ops::Range;
@@ -46,17 +46,8 @@ unsafe fn watch_body<S: Simd>(job: &WatchJob) {
     debug_assert!(!job.seen.is_null());
     let mut seen = false;
     for row in job.rows.clone() {
-        let whole = job.columns / S::LANES * S::LANES;
-        // SAFETY: `count` numbers from `i` on are among the `columns` of the row (1).
-        unsafe {
-            let row = job.input.at::<f32>(row, 0);
-            for i in (0..whole).step_by(S::LANES) {
-                seen |= S::any_subnormal(S::load(row.add(i)));
-            }
-            if whole < job.columns {
-                seen |= S::any_subnormal(S::load_first(row.add(whole), job.columns - whole));
-            }
-        }
+        // SAFETY: the row has `columns` numbers (1); condition 2.
+        seen |= unsafe { any_subnormal::<S, f32>(job.input.at(row, 0), job.columns) };
     }
     if seen {
         // SAFETY: the flag is valid (1).

@@ -9,8 +9,8 @@
 //! A chunk is the affine map `h -> p h + q`. Maps compose, `(p2, q2) after (p1, q1) = (p2 p1, p2 q1 + q2)`; applied
 //! to a state one after the other they need no products of `p`. Where `a` is positive, or delta negative, `p` may overflow
 //! though `p h` does not, as where `h` is 0: beyond 2^128 it is three factors, whose product is more than any `h` but 0
-//! can be multiplied by. The first chunk starts from the state of the sequence, so
-//! pass 1 scans it with its outputs. Passes 1 and 3 are parallel over chunks, all three over channels.
+//! can be multiplied by. The first chunk starts from the state of the sequence, so pass 1 scans it with its outputs.
+//! Passes 1 and 3 are parallel over chunks, all three over channels.
 
 use super::arrays::{OP, Scan, Scratch, UPDATES_PER_TASK};
 use super::kernels::{ChunkJob, ScanJob, Start, scan, scan_chunk};

@@ -5,7 +5,7 @@ use super::strip::Strip;
 use crate::arrays::{DType, Element};
 use crate::cpu::machine::row_ptr::RowPtr;
 use crate::cpu::simd::dispatch::kernel;
-use crate::cpu::simd::{LoadStore, Simd, load, store};
+use crate::cpu::simd::{LoadStore, Simd, any_subnormal, load, store};
 use crate::with_element_type;
 use std::ops::Range;
 
@@ -150,9 +150,7 @@ unsafe fn coefficients<S: Simd, T: Element + LoadStore>(
         let mut copied = T::DTYPE != DType::F32;
         if !copied {
             for t in rows.clone() {
-                for n in (0..width).step_by(S::LANES) {
-                    copied |= S::any_subnormal(load::<S, T>(input.at(t, n), S::LANES.min(width - n)));
-                }
+                copied |= any_subnormal::<S, T>(input.at(t, 0), width);
             }
         }
         if !copied {

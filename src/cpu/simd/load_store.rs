@@ -80,6 +80,25 @@ macro_rules! half_lanes {
 
 half_lanes!(f16: load_f16 store_f16, bf16: load_bf16 store_bf16);
 
+/// Whether one of `count` elements is subnormal as an f32.
+///
+/// # Safety
+/// As for [`LoadStore`], with `count` elements at the pointer.
+#[inline(always)]
+pub unsafe fn any_subnormal<S: Simd, U: LoadStore>(source: *const U, count: usize) -> bool {
+    let (whole, mut seen) = (count / S::LANES * S::LANES, false);
+    // SAFETY: the elements are among the `count` (2); condition 1.
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            seen |= S::any_subnormal(U::load::<S>(source.add(i)));
+        }
+        if whole < count {
+            seen |= S::any_subnormal(U::load_first::<S>(source.add(whole), count - whole));
+        }
+    }
+    seen
+}
+
 /// `count <= S::LANES` elements.
 ///
 /// # Safety

@@ -18,7 +18,7 @@ pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::{Avx512, Avx512Bf16};
 pub use bf16_dot::{Bf16Dot, EmulatedBf16Dot};
-pub use load_store::{LoadStore, load, store};
+pub use load_store::{LoadStore, any_subnormal, load, store};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use portable::Portable;

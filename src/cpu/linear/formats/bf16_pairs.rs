@@ -2,7 +2,7 @@
 //! [`WeightFormat::Bf16Pairs`](crate::WeightFormat::Bf16Pairs) states.
 
 use super::format::{Format, InputForm, Step};
-use crate::arrays::Element;
+use crate::arrays::{Element, flush};
 use crate::cpu::linear::microkernel::tile;
 use crate::cpu::linear::tile::TileJob;
 use crate::cpu::machine::isa::Supported;
@@ -16,7 +16,7 @@ pub(in crate::cpu::linear) struct Bf16Pairs;
 
 /// `value` as a factor of a dot product: rounded to bf16, zero if it is subnormal.
 fn factor(value: f32) -> bf16 {
-    bf16::from_f32(if value.is_subnormal() { 0.0f32.copysign(value) } else { value })
+    bf16::from_f32(flush(value))
 }
 
 impl Format for Bf16Pairs {

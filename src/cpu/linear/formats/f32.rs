@@ -5,7 +5,6 @@ use crate::arrays::{Element, packed};
 use crate::cpu::linear::microkernel::tile;
 use crate::cpu::linear::tile::TileJob;
 use crate::cpu::machine::isa::Supported;
-use crate::cpu::math::FIRST;
 use crate::cpu::simd::dispatch::kernel;
 use crate::cpu::simd::{LoadStore, Simd};
 
@@ -32,7 +31,6 @@ impl Format for F32 {
 
 impl<S: Simd> Step<S> for F32 {
     const BYTES: usize = <Self as Format>::BYTES;
-    const FIRST: f32 = FIRST;
 
     #[inline(always)]
     unsafe fn load(units: *const u8) -> S::F {

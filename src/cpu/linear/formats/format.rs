@@ -3,6 +3,7 @@
 use crate::arrays::Element;
 use crate::cpu::linear::tile::TileJob;
 use crate::cpu::machine::isa::Supported;
+use crate::cpu::math::FIRST;
 use crate::cpu::simd::Simd;
 
 /// The form that a product's inputs take before the micro-kernel reads them.
@@ -44,7 +45,7 @@ pub(in crate::cpu::linear) trait Step<S: Simd> {
     /// Bytes of a unit.
     const BYTES: usize;
     /// What a sum starts from, and what is subtracted from it at the end.
-    const FIRST: f32;
+    const FIRST: f32 = FIRST;
 
     /// The units of `S::LANES` neighbouring outputs.
     ///

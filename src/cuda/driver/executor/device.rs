@@ -4,7 +4,7 @@
 //! `cuda/executor/`.
 
 use super::host::*;
-use crate::arrays::{Error, FloatMode, Result};
+use crate::arrays::{Error, Result};
 use crate::cuda::driver::interface::{Driver, Graph, Launch, RecordedLaunch};
 use std::ffi::{CStr, c_int, c_void};
 use std::fmt;
@@ -110,8 +110,6 @@ impl Device {
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
         let Launch { kernel, grid, block, shared_bytes, args } = *launch;
-        // a GPU has no mode of the caller's thread
-        let _mode = FloatMode::standard();
         // The kernel reads its argument struct in place, so it must be aligned.
         let mut aligned = vec![0u64; args.len().div_ceil(size_of::<u64>())];
         bytemuck::cast_slice_mut(&mut aligned)[..args.len()].copy_from_slice(args);
